@@ -47,6 +47,9 @@ export interface Authenticator {
   issueTicket(clientId: string, verified: Verified): string | undefined;
 }
 
+/** How a device was authenticated. */
+type Method = 'ticket' | 'memory' | 'signature';
+
 const FOREVER: Verified = {
   expiresAtMs: Number.POSITIVE_INFINITY,
   issuedAtMs: Number.POSITIVE_INFINITY,
@@ -100,7 +103,8 @@ const REJECTIONS: Readonly<Record<Exclude<Problem, 'labels' | 'groups'>, Rejecti
 
 export class JwtAuthenticator implements Authenticator {
   readonly #rejected: Counter<'reason'>;
-  readonly #accepted: Counter<'by'>;
+  /** By method. Kept here, because a counter of the library takes several times as long. */
+  readonly #accepted = { ticket: 0, memory: 0, signature: 0 };
 
   constructor(
     readonly verifier: JwtVerifier,
@@ -115,10 +119,11 @@ export class JwtAuthenticator implements Authenticator {
         'expired: compare the clocks of the issuer and of this machine',
       ['reason'],
     );
-    this.#accepted = metrics.counter(
+    metrics.totals(
       `longline_${role}_tokens_accepted_total`,
       'Authenticated devices, by method: ticket, memory (of verified tokens) or signature',
-      ['by'],
+      'by',
+      () => Object.entries(this.#accepted),
     );
   }
 
@@ -165,7 +170,7 @@ export class JwtAuthenticator implements Authenticator {
     return this.tickets.issue(clientId, expiresAtMs, labels, groups, issuedAtMs);
   }
 
-  #conclude(clientId: string, result: Verification, by: string) {
+  #conclude(clientId: string, result: Verification, by: Method) {
     if (typeof result === 'string') return this.#reject(result);
     if ('code' in result) {
       this.#count(result.code === 'GROUP_INVALID' ? 'groups' : 'labels');
@@ -176,8 +181,8 @@ export class JwtAuthenticator implements Authenticator {
       : this.#reject('subject');
   }
 
-  #accept(by: string, { expiresAtMs, issuedAtMs, labels, groups }: Verified): Verified {
-    this.#accepted.inc({ by });
+  #accept(by: Method, { expiresAtMs, issuedAtMs, labels, groups }: Verified): Verified {
+    this.#accepted[by]++;
     return { expiresAtMs, issuedAtMs, labels, groups };
   }
 

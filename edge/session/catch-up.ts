@@ -19,17 +19,20 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Counter } from 'prom-client';
 import type { EventBounds } from '../../common/cluster/events/event-stream.js';
-import { type InboxEntry, readInbox } from '../../common/cluster/history/inbox-read.js';
+import type { InboxEntry, InboxPage } from '../../common/cluster/history/inbox-read.js';
 import { readPosition } from '../../common/cluster/inbox/position.js';
 import { isIdBefore, readNewestId, resumeInbox } from '../../common/cluster/inbox.js';
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import type { Metrics } from '../../common/process/metrics.js';
+import type { Outcome } from '../../common/redis/execute.js';
+import type { RedisLink } from '../../common/redis/redis-link.js';
 import type { ScriptLink } from '../../common/redis/script.js';
 import type { Connection, Transport } from '../../common/transport/transport.js';
 import type { Protocol, StartFrom } from '../protocol/protocol.js';
 import type { ConfirmedPushes } from '../report/confirmed-pushes.js';
 import type { RedisClocks } from '../shards/redis-clocks.js';
 import type { Connections } from './connections.js';
+import { InboxReads } from './inbox-reads.js';
 import { joinParts } from './join-parts.js';
 import type { MessageLimits } from './message-limits.js';
 import type { PushCounts } from './slow/push-counts.js';
@@ -63,13 +66,19 @@ interface Progress {
   isParked: boolean;
 }
 
+interface Page {
+  /** Entries after this id were read; '': from the oldest. */
+  readonly after: string;
+  readonly outcome: Outcome<InboxPage>;
+}
+
 /** `empty` nothing is left · `more` there is another page · `stopped` parked, or ended. */
 type PageResult = 'empty' | 'more' | 'stopped';
 
 export interface CatchUpOptions {
   readonly table: Connections;
   readonly transport: Pick<Transport, 'write' | 'bufferedBytes'>;
-  readonly link: ScriptLink;
+  readonly link: ScriptLink & Pick<RedisLink, 'isCluster'>;
   readonly names: Pick<ShardNames, 'channelOf'>;
   readonly redisClocks: Pick<RedisClocks, 'observe'>;
   readonly confirmed: ConfirmedPushes;
@@ -89,6 +98,7 @@ export interface CatchUpOptions {
 export class CatchUp {
   readonly #progress = new Map<Connection, Progress>();
   readonly #queue: Connection[] = [];
+  readonly #reads: InboxReads;
   /** Parked until the device has read everything, with the time at which they were parked. */
   readonly #draining = new Map<Connection, number>();
   #drainTimer: NodeJS.Timeout | undefined;
@@ -100,7 +110,8 @@ export class CatchUp {
   readonly #resets: Counter;
 
   constructor(readonly options: CatchUpOptions) {
-    const { metrics } = options;
+    const { link, metrics } = options;
+    this.#reads = new InboxReads(link);
     this.#replayed = metrics.counter(
       'longline_edge_pushes_replayed_total',
       'Durable pushes written from inboxes',
@@ -125,7 +136,7 @@ export class CatchUp {
    * @param cursor newest id that the device has; '' for none, undefined for an invalid one
    */
   start(connection: Connection, cursor: string | undefined, startFrom: StartFrom): void {
-    this.#add(connection, {
+    const progress = this.#add(connection, {
       startFrom,
       cursor: cursor ?? '',
       isIncomplete: cursor === undefined,
@@ -134,7 +145,7 @@ export class CatchUp {
       mustReadAgain: false,
       isParked: false,
     });
-    this.#run(connection);
+    this.#run(connection, progress);
   }
 
   /**
@@ -192,7 +203,7 @@ export class CatchUp {
     const progress = this.#progress.get(connection);
     if (progress === undefined || !progress.isParked) return;
     progress.isParked = false;
-    this.#run(connection);
+    this.#run(connection, progress);
   }
 
   /** The connection has unsubscribed or ended. */
@@ -206,30 +217,57 @@ export class CatchUp {
     return this.#running - this.#sleeping + this.#queue.length;
   }
 
-  #add(connection: Connection, progress: Progress): void {
+  #add(connection: Connection, progress: Progress): Progress {
     this.options.table.setState(connection, 'catchingUp');
     this.#progress.set(connection, progress);
+    return progress;
   }
 
-  #run(connection: Connection): void {
-    if (this.#running < READS_MAX) void this.#runFrom(connection);
-    else this.#queue.push(connection);
-  }
-
-  async #runFrom(first: Connection): Promise<void> {
+  #run(connection: Connection, progress: Progress): void {
+    if (this.#running >= READS_MAX) return void this.#queue.push(connection);
     this.#running++;
-    for (let next: Connection | undefined = first; next !== undefined; next = this.#queue.shift()) {
+    this.#begin(connection, progress);
+  }
+
+  /** Gives the place of a read that has ended to the next one. */
+  #next(): void {
+    for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
       const progress = this.#progress.get(next);
-      if (progress === undefined) continue;
-      let result: PageResult;
-      do result = await this.#readPage(next, progress);
-      while (result === 'more');
-      if (result === 'stopped') continue;
-      // In the same turn, because a caller that finds the connection live may start again.
-      this.options.table.setState(next, 'live');
-      this.#progress.delete(next);
+      if (progress !== undefined) return this.#begin(next, progress);
     }
     this.#running--;
+  }
+
+  #begin(connection: Connection, progress: Progress): void {
+    const { startFrom, cursor, isIncomplete } = progress;
+    if (startFrom === 'now' || cursor !== '' || isIncomplete) {
+      return void this.#readAll(connection, progress);
+    }
+    // Most inboxes are empty, which is found here without a promise for each.
+    this.#requestPage(connection, progress, (page) => {
+      if (!this.#isLive(connection, progress, page)) {
+        return void this.#readAll(connection, progress, page);
+      }
+      this.#complete(connection);
+      this.#next();
+    });
+  }
+
+  /** @param first a page that was read already */
+  async #readAll(connection: Connection, progress: Progress, first?: Page): Promise<void> {
+    let result =
+      first === undefined
+        ? await this.#readPage(connection, progress)
+        : await this.#takePage(connection, progress, first);
+    while (result === 'more') result = await this.#readPage(connection, progress);
+    // In the same turn, because a caller that finds the connection live may start again.
+    if (result === 'empty') this.#complete(connection);
+    this.#next();
+  }
+
+  #complete(connection: Connection): void {
+    this.options.table.setState(connection, 'live');
+    this.#progress.delete(connection);
   }
 
   /** False if the connection was stopped, or has started again since. */
@@ -238,7 +276,7 @@ export class CatchUp {
   }
 
   async #readPage(connection: Connection, progress: Progress): Promise<PageResult> {
-    const { table, link, names, redisClocks, confirmed, events } = this.options;
+    const { table, link, names, confirmed, events } = this.options;
     const clientId = table.clientIdOf(connection);
     const shard = table.shardOf(connection);
     const channel = names.channelOf(shard);
@@ -269,23 +307,48 @@ export class CatchUp {
       progress.isUnproven = false;
       progress.hasPosition = true;
     }
+    const page = await new Promise<Page>((resolve) => {
+      this.#requestPage(connection, progress, resolve);
+    });
+    return this.#takePage(connection, progress, page);
+  }
+
+  #requestPage(connection: Connection, progress: Progress, onPage: (page: Page) => void): void {
+    const { table, names } = this.options;
     progress.mustReadAgain = false;
     const after = table.lastSentId(connection);
-    const isTold = progress.isIncomplete;
-    const partsMax = this.#joinsParts(connection) ? ENTRIES_WITH_PARTS_MAX : 0;
-    const page = await readInbox(
-      link,
-      channel,
-      clientId,
+    const read = {
+      channel: names.channelOf(table.shardOf(connection)),
+      clientId: table.clientIdOf(connection),
       after,
-      ENTRIES_PER_PAGE,
-      isTold,
-      partsMax,
-    );
-    if (page.type !== 'done') return this.#postpone(connection, progress);
+      countMax: ENTRIES_PER_PAGE,
+      isTold: progress.isIncomplete,
+      partsMax: this.#joinsParts(connection) ? ENTRIES_WITH_PARTS_MAX : 0,
+    };
+    this.#reads.read(read, (outcome) => onPage({ after, outcome }));
+  }
+
+  /** Whether the page shows that nothing is left to be written, not even a `reset`. */
+  #isLive(connection: Connection, progress: Progress, { after, outcome }: Page): boolean {
+    if (outcome.type !== 'done' || !this.#isCurrent(connection, progress)) return false;
+    const { entries, gone, isProven, redisMs } = outcome.reply;
+    const isEmpty = entries.length === 0 && (after === '' || gone === '') && isProven;
+    if (!isEmpty || progress.mustReadAgain || progress.isIncomplete) return false;
+    const { table, redisClocks } = this.options;
+    redisClocks.observe(table.shardOf(connection), redisMs, performance.now());
+    return true;
+  }
+
+  async #takePage(
+    connection: Connection,
+    progress: Progress,
+    { after, outcome }: Page,
+  ): Promise<PageResult> {
+    const { table, redisClocks } = this.options;
+    if (outcome.type !== 'done') return this.#postpone(connection, progress);
     if (!this.#isCurrent(connection, progress)) return 'stopped';
-    const { entries, gone, redisMs, isProven } = page.reply;
-    redisClocks.observe(shard, redisMs, performance.now());
+    const { entries, gone, redisMs, isProven } = outcome.reply;
+    redisClocks.observe(table.shardOf(connection), redisMs, performance.now());
     if (!isProven && !progress.hasPosition && canReset(table.protocolOf(connection))) {
       progress.isIncomplete = progress.isUnproven = true;
       return 'more';

@@ -26,7 +26,12 @@ import type {
 } from '../protocol/protocol.js';
 import { SecondCounts } from '../protocol/second-counts.js';
 import type { Announcements } from '../shards/announcements.js';
-import type { BroadcastCounts, BroadcastPush, ShardClients, Target } from '../shards/delivery.js';
+import type {
+  BroadcastCounts,
+  BroadcastPush,
+  ShardClients,
+  Target,
+} from '../shards/shard-clients.js';
 import type { Shards } from '../shards/shards.js';
 import type { CatchUp } from './catch-up.js';
 import type { Confirmations } from './confirmations.js';
@@ -93,17 +98,19 @@ export class Clients implements Host, ShardClients {
   readonly #opening = new Map<Connection, Opening>();
   /** Bytes received from devices since the last sweep. */
   readonly #inbound = new SecondCounts();
-  readonly #opened: Counter<'protocol'>;
   readonly #ended: Counter<'reason'>;
-  /** Kept here, because a counter of the library takes several times as long for each push. */
+  /** By protocol. Kept here, because a counter of the library takes several times as long. */
+  readonly #opened = new Map<string, number>();
+  /** Kept here for the same reason. */
   readonly #pushes = { absent: 0, written: 0, catchingUp: 0, slow: 0, dropped: 0 };
 
   constructor(readonly options: ClientsOptions) {
     const { metrics } = options;
-    this.#opened = metrics.counter(
+    metrics.totals(
       'longline_edge_connections_opened_total',
       'Client connections registered, by protocol',
-      ['protocol'],
+      'protocol',
+      () => this.#opened,
     );
     this.#ended = metrics.counter(
       'longline_edge_connections_closed_total',
@@ -135,7 +142,7 @@ export class Clients implements Host, ShardClients {
     const older = table.add(connection, query.clientId, shard, protocol, nowMs);
     labels.set(connection, admitted.labels, admitted.queryLabels);
     tokenExpiry.register(connection, admitted);
-    this.#opened.inc({ protocol: protocol.name });
+    this.#opened.set(protocol.name, (this.#opened.get(protocol.name) ?? 0) + 1);
     if (older !== undefined) this.#onRemoved(older, query.clientId, 'session_replaced');
     if (query.maxBytes !== undefined) this.limitMessages(connection, query.maxBytes);
     request.onRegistered?.(connection);

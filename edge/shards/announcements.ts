@@ -15,9 +15,9 @@ import { atTurnEnd } from '../../common/process/time/turn-end.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import type { ScriptLink } from '../../common/redis/script.js';
 import type { Connection } from '../../common/transport/transport.js';
+import { sealAnnounce } from '../../common/wire/announce-envelope.js';
 import { deviceOf, userOf } from '../../common/wire/client-id.js';
-import { seal } from '../../common/wire/sealed-message.js';
-import { type Announcement, ShardEnvelope } from '../../proto/gen/longline/v1/envelope.js';
+import type { Announcement } from '../../proto/gen/longline/v1/envelope.js';
 
 /** Keeps one envelope well below a megabyte. */
 const ANNOUNCEMENTS_PER_ENVELOPE_MAX = 1_000;
@@ -121,16 +121,7 @@ export class Announcements {
   #publish(shard: number, { announcements, devices, clients }: Pending, told = NEITHER): void {
     const { link, edgeId, edgeIncarnation, names, keepDevicesS, events } = this.options;
     const channel = names.channelOf(shard);
-    const envelope: ShardEnvelope = {
-      queryId: 0,
-      replyChannel: '',
-      clientId: '',
-      id: '',
-      seq: '',
-      appendOffset: '',
-      body: { $case: 'announce', value: { edgeIncarnation, announcements, ...told } },
-    };
-    const bytes = seal(ShardEnvelope.encode(envelope).finish());
+    const bytes = sealAnnounce({ edgeIncarnation, announcements, ...told });
     // The result is ignored: only the envelope's return over the channel proves that it arrived.
     if (events !== undefined && clients.length > 0) {
       const edge = { edgeId, incarnation: edgeIncarnation };

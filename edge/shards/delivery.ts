@@ -13,11 +13,12 @@ import {
   readShardCounters,
 } from '../../common/cluster/history/shard-counters.js';
 import { NOT_STORED } from '../../common/cluster/inbox/push-together.js';
-import { OUTCOME_NUMBERS, type PushOutcome } from '../../common/cluster/push-outcomes.js';
+import { OUTCOME_NUMBERS } from '../../common/cluster/push-outcomes.js';
 import { shardOf } from '../../common/cluster/shard.js';
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import { type Logger, LogInterval } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
+import { readAnnounce } from '../../common/wire/announce-envelope.js';
 import {
   appendedOf,
   isIntactAppendix,
@@ -26,16 +27,13 @@ import {
 } from '../../common/wire/push-envelope.js';
 import { unseal } from '../../common/wire/sealed-message.js';
 import {
-  type Announcement,
-  type BroadcastBody,
+  type AnnounceBody,
   type PushBody,
   type Reply,
   type ReplyTimes,
   ShardEnvelope,
   type StoredPushBody,
 } from '../../proto/gen/longline/v1/envelope.js';
-import type { Presence } from '../../proto/gen/longline/v1/push.js';
-import type { Message } from '../protocol/protocol.js';
 import type { Gaps } from '../report/gaps.js';
 import type { MessageRates } from '../report/load.js';
 import type { LostHistory } from './lost-history.js';
@@ -43,62 +41,9 @@ import type { PushTraces } from './push-traces.js';
 import type { RedisClocks } from './redis-clocks.js';
 import type { Replies } from './replies.js';
 import { Sequences } from './sequences.js';
+import type { ShardClients, Target } from './shard-clients.js';
 import type { ShardHandler, Shards } from './shards.js';
 import type { Standing } from './standing.js';
-
-/** Connections that were written to, that were closed as slow, and slow ones that stay. */
-export interface WriteCounts {
-  written: number;
-  slow: number;
-  dropped: number;
-}
-
-/** Further connections did not get a broadcast: their labels do not match, or are unknown. */
-export interface BroadcastCounts extends WriteCounts {
-  readonly notSelected: number;
-  readonly labelsUnknown: number;
-}
-
-export type BroadcastPush = Pick<
-  BroadcastBody,
-  'payload' | 'contentType' | 'selector' | 'whenSlow'
->;
-
-/** A client of a message to several. */
-export interface Target {
-  readonly shard: number;
-  readonly clientId: string;
-  /** Index of the client in the message. */
-  readonly index: number;
-}
-
-/** The clients of this edge, as a shard channel addresses them. */
-export interface ShardClients {
-  /** The subscription of a shard is confirmed, for the first time or after a loss. */
-  onConfirmed(shard: number): void;
-  /** Pushes of the shard were missed; the durable ones are in the inboxes. */
-  onGap(shard: number): void;
-  /** Inboxes of the shard may be lost, but not before `sinceMs` of the monotonic clock. */
-  onHistoryLost(shard: number, sinceMs: number): void;
-  /** An edge, possibly this one, has announced a connection. */
-  onAnnounced(shard: number, edgeIncarnation: string, announcement: Announcement): void;
-  push(shard: number, clientId: string, message: Message): PushOutcome;
-  /** Writes a live-only push to several clients, each once. Returns an outcome for each. */
-  pushSame(targets: readonly Target[], message: Message): PushOutcome[];
-  /**
-   * Writes a live-only push to the clients of the shards that its selector selects; an empty one
-   * selects all. Returns undefined for a selector that cannot be parsed.
-   * @param onWritten called with the shard of each client that it was written to
-   */
-  broadcast(
-    shards: readonly number[],
-    push: BroadcastPush,
-    onWritten: (shard: number) => void,
-  ): BroadcastCounts | undefined;
-  presence(shard: number, clientId: string): Presence | undefined;
-  /** Returns false if the client is not connected here. */
-  disconnect(shard: number, clientId: string): boolean;
-}
 
 export interface DeliveryOptions {
   readonly link: CountersLink;
@@ -183,8 +128,18 @@ export class Delivery implements ShardHandler {
 
   onMessage(shard: number, payload: Buffer): void {
     const push = readPush(payload);
-    if (push !== undefined) this.#onPush(shard, push);
+    if (push !== undefined) return this.#onPush(shard, push);
+    const announce = readAnnounce(payload);
+    if (announce !== undefined) this.#onAnnounce(shard, announce);
     else this.#onOtherMessage(shard, payload);
+  }
+
+  #onAnnounce(shard: number, body: AnnounceBody): void {
+    const { edgeIncarnation, announcements } = body;
+    for (const each of announcements) {
+      this.options.clients.onAnnounced(shard, edgeIncarnation, each);
+    }
+    this.options.standing.onAnnounce(shard, body);
   }
 
   #onPush(shard: number, push: ReceivedPush): void {
@@ -228,10 +183,7 @@ export class Delivery implements ShardHandler {
       return this.#onMalformed(shard, (error as Error).message);
     }
     if (envelope.body?.$case === 'announce') {
-      const { edgeIncarnation, announcements } = envelope.body.value;
-      const { clients, standing } = this.options;
-      for (const each of announcements) clients.onAnnounced(shard, edgeIncarnation, each);
-      standing.onAnnounce(shard, envelope.body.value);
+      this.#onAnnounce(shard, envelope.body.value);
     } else if (envelope.body?.$case === 'push' && envelope.body.value.clientIds.length > 0) {
       this.#reply(shard, envelope, this.#pushToMany(shard, envelope.body.value));
     } else if (envelope.body?.$case === 'storedPush') {

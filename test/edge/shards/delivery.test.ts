@@ -8,10 +8,11 @@ import type { SpanStart } from '../../../common/process/tracing/tracer.js';
 import { IdFloor } from '../../../common/redis/identity/id-floor.js';
 import { RedisNames } from '../../../common/redis/redis-names.js';
 import { Gaps } from '../../../edge/report/gaps.js';
-import { Delivery, type DeliveryOptions, type Target } from '../../../edge/shards/delivery.js';
+import { Delivery, type DeliveryOptions } from '../../../edge/shards/delivery.js';
 import { OtherEdges } from '../../../edge/shards/other-edges.js';
 import { PushTraces } from '../../../edge/shards/push-traces.js';
 import { RedisClocks } from '../../../edge/shards/redis-clocks.js';
+import type { Target } from '../../../edge/shards/shard-clients.js';
 import { Standing } from '../../../edge/shards/standing.js';
 import {
   type Reply,
