@@ -1,6 +1,6 @@
 /**
- * HMAC with SHA-256 (RFC 2104) of short texts, by two calls of `hash`: an object of `createHmac` costs
- * several times as much as the hashes of a token or a ticket.
+ * HMAC with SHA-256 (RFC 2104) of short texts, by two calls of `hash`: an object of `createHmac`
+ * costs several times as much as the hashes of a token or a ticket.
  */
 import { hash, timingSafeEqual } from 'node:crypto';
 
@@ -48,9 +48,9 @@ export class HmacSha256 {
 }
 
 /**
- * Whether a token in JWS compact serialization is signed with the secret (HS256, RFC 7518 §3.2). The
- * signature must be in canonical base64url: no other text of the same bytes is accepted. WebCrypto
- * would verify it in another thread, which costs several times as much as its HMAC.
+ * Whether a token in JWS compact serialization is signed with the secret (HS256, RFC 7518 §3.2).
+ * The signature must be in canonical base64url: no other text of the same bytes is accepted.
+ * WebCrypto would verify it in another thread, which costs several times as much as its HMAC.
  */
 export function isSignedWith(secret: HmacSha256, token: string): boolean {
   const dot = token.lastIndexOf('.');

@@ -1,6 +1,6 @@
 /**
- * Cache of the newest verified tokens: verifying a signature is expensive, and a device that reconnects
- * sends the same token. Keyed by hash, so that a heap snapshot contains no tokens.
+ * Cache of the newest verified tokens: verifying a signature is expensive, and a device that
+ * reconnects sends the same token. Keyed by hash, so that a heap snapshot contains no tokens.
  */
 import { hash } from 'node:crypto';
 import type { GroupClaims } from './claims/group-claims.js';

@@ -1,6 +1,6 @@
 /**
- * The envelopes of announcements (`ShardEnvelope` with an `AnnounceBody`), written and read by hand:
- * each connect has one, which comes back to the edge that sends it. Pure.
+ * The envelopes of announcements (`ShardEnvelope` with an `AnnounceBody`), written and read by
+ * hand: each connect has one, which comes back to the edge that sends it. Pure.
  */
 import type { AnnounceBody, Announcement } from '../../proto/gen/longline/v1/envelope.js';
 import { FieldReader, sizeWithLength, varintSize, writeVarint } from './protobuf/fields.js';
@@ -44,8 +44,8 @@ export function sealAnnounce(body: AnnounceBody): Buffer {
 }
 
 /**
- * Reads the envelope of announcements. Undefined for anything but intact bytes of exactly the form that
- * `sealAnnounce` writes: the generated code reads the others.
+ * Reads the envelope of announcements. Undefined for anything but intact bytes of exactly the form
+ * that `sealAnnounce` writes: the generated code reads the others.
  */
 export function readAnnounce(bytes: Buffer): AnnounceBody | undefined {
   const end = sealedEnd(bytes);

@@ -1,7 +1,7 @@
 /**
- * Reads inboxes, those of one turn of the event loop with few scripts: devices connect many at a time,
- * and most have an empty inbox, which is found faster than a script is called. One script may read
- * all inboxes of a standalone Redis, but only those of one shard of a Redis Cluster.
+ * Reads inboxes, those of one turn of the event loop with few scripts: devices connect many at a
+ * time, and most have an empty inbox, which is found faster than a script is called. One script may
+ * read all inboxes of a standalone Redis, but only those of one shard of a Redis Cluster.
  *
  * Bound: the reads that `CatchUp` has under way.
  */

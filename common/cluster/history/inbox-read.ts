@@ -23,12 +23,12 @@ const BYTES_MAX = 64 * 1024;
  * If the last entry is a part of a growing message, the parts that follow it are read as well, so
  * that they can be delivered as one.
  *
- * Input:  for each inbox: KEYS inbox, ack, mark; ARGV id after which to read or '', count, 1 if the
- *         client learns of losses now, count with the further parts
+ * Input:  for each inbox: KEYS inbox, ack, mark; ARGV id after which to read or '', count, 1 if
+ *         the client learns of losses now, count with the further parts
  * Output: Unix ms by the clock of Redis, with which the expiry is compared, and for each inbox
  *         {entries, gone, 1 if the history after the id is proven}; 1 or 0 for one with neither
- *         entries nor a gone push, as most are; a text for an error. Without the last inboxes if the
- *         others have too many payload bytes
+ *         entries nor a gone push, as most are; a text for an error. Without the last inboxes if
+ *         the others have too many payload bytes
  */
 const READ = new Script(`${LUA_COMMON}
 local now, bytesRead = nowMs(), 0
