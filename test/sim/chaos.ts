@@ -99,7 +99,7 @@ export function chaosRound(
       cluster.leader.isStopped = true;
       cluster.elect();
     },
-    () => cluster.store.loseWrites(1 + Math.floor(4 * random())),
+    () => cluster.loseWrites(1 + Math.floor(4 * random())),
     () => cluster.leader.handle({ type: pick(['pause', 'abort', 'resume'] as const) }),
     () =>
       cluster.leader.membership.frozenUntilMs &&

@@ -155,6 +155,20 @@ export class SimCluster {
     });
   }
 
+  /**
+   * Redis loses writes. Edges follow the lost assignment until control writes a newer one, so the
+   * owners in the store are none meanwhile.
+   */
+  loseWrites(writes: number): void {
+    const lost = this.store.assignment;
+    this.store.loseWrites(writes);
+    const stored = this.store.assignment;
+    if (lost === undefined || stored === undefined) return;
+    for (let shard = 0; shard < lost.owners.length; shard++) {
+      if (ownerOf(lost, shard)?.id !== ownerOf(stored, shard)?.id) this.#inEmergency.add(shard);
+    }
+  }
+
   /** Load of the fullest edge, divided by the best that shards of these sizes allow. */
   maxOverReachable(): number {
     const { edges, owners } = this.store.assignment!;
