@@ -26,13 +26,8 @@ import type {
 } from '../protocol/protocol.js';
 import { SecondCounts } from '../protocol/second-counts.js';
 import type { Announcements } from '../shards/announcements.js';
-import type {
-  BroadcastCounts,
-  BroadcastPush,
-  ShardClients,
-  Target,
-} from '../shards/shard-clients.js';
 import type { Shards } from '../shards/shards.js';
+import type { BroadcastCounts, BroadcastPush, ShardClients, Target } from '../shards/targets.js';
 import type { CatchUp } from './catch-up.js';
 import type { Confirmations } from './confirmations.js';
 import type { Admitted, ConnectionLabels } from './connection-labels.js';
@@ -99,9 +94,8 @@ export class Clients implements Host, ShardClients {
   /** Bytes received from devices since the last sweep. */
   readonly #inbound = new SecondCounts();
   readonly #ended: Counter<'reason'>;
-  /** By protocol. Kept here, because a counter of the library takes several times as long. */
+  /** By protocol. Kept here, as the pushes, because a counter of the library takes longer. */
   readonly #opened = new Map<string, number>();
-  /** Kept here for the same reason. */
   readonly #pushes = { absent: 0, written: 0, catchingUp: 0, slow: 0, dropped: 0 };
 
   constructor(readonly options: ClientsOptions) {

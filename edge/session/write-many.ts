@@ -9,7 +9,7 @@ import {
   WRITE_RESULTS,
 } from '../../common/transport/transport.js';
 import type { Message, Protocol } from '../protocol/protocol.js';
-import type { BroadcastCounts, BroadcastPush, WriteCounts } from '../shards/shard-clients.js';
+import type { BroadcastCounts, BroadcastPush, WriteCounts } from '../shards/targets.js';
 import type { ConnectionLabels } from './connection-labels.js';
 import type { Connections } from './connections.js';
 import type { MessageLimits } from './message-limits.js';

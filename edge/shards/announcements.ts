@@ -15,8 +15,8 @@ import { atTurnEnd } from '../../common/process/time/turn-end.js';
 import type { RedisLink } from '../../common/redis/redis-link.js';
 import type { ScriptLink } from '../../common/redis/script.js';
 import type { Connection } from '../../common/transport/transport.js';
-import { sealAnnounce } from '../../common/wire/announce-envelope.js';
 import { deviceOf, userOf } from '../../common/wire/client-id.js';
+import { sealAnnounce } from '../../common/wire/protobuf/announce-envelope.js';
 import type { Announcement } from '../../proto/gen/longline/v1/envelope.js';
 
 /** Keeps one envelope well below a megabyte. */

@@ -18,7 +18,7 @@ import { shardOf } from '../../common/cluster/shard.js';
 import type { ShardNames } from '../../common/cluster/shard-names.js';
 import { type Logger, LogInterval } from '../../common/process/log.js';
 import type { Metrics } from '../../common/process/metrics.js';
-import { readAnnounce } from '../../common/wire/announce-envelope.js';
+import { readAnnounce } from '../../common/wire/protobuf/announce-envelope.js';
 import {
   appendedOf,
   isIntactAppendix,
@@ -41,9 +41,9 @@ import type { PushTraces } from './push-traces.js';
 import type { RedisClocks } from './redis-clocks.js';
 import type { Replies } from './replies.js';
 import { Sequences } from './sequences.js';
-import type { ShardClients, Target } from './shard-clients.js';
 import type { ShardHandler, Shards } from './shards.js';
 import type { Standing } from './standing.js';
+import type { ShardClients, Target } from './targets.js';
 
 export interface DeliveryOptions {
   readonly link: CountersLink;

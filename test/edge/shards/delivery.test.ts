@@ -12,8 +12,8 @@ import { Delivery, type DeliveryOptions } from '../../../edge/shards/delivery.js
 import { OtherEdges } from '../../../edge/shards/other-edges.js';
 import { PushTraces } from '../../../edge/shards/push-traces.js';
 import { RedisClocks } from '../../../edge/shards/redis-clocks.js';
-import type { Target } from '../../../edge/shards/shard-clients.js';
 import { Standing } from '../../../edge/shards/standing.js';
+import type { Target } from '../../../edge/shards/targets.js';
 import {
   type Reply,
   ShardEnvelope,

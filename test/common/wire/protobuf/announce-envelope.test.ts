@@ -1,8 +1,8 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { readAnnounce, sealAnnounce } from '../../../common/wire/announce-envelope.js';
-import { seal } from '../../../common/wire/sealed-message.js';
-import { ShardEnvelope } from '../../../proto/gen/longline/v1/envelope.js';
+import { readAnnounce, sealAnnounce } from '../../../../common/wire/protobuf/announce-envelope.js';
+import { seal } from '../../../../common/wire/sealed-message.js';
+import { ShardEnvelope } from '../../../../proto/gen/longline/v1/envelope.js';
 
 const announcement = fc.record({
   clientId: fc.string({ maxLength: 300, unit: 'grapheme' }),

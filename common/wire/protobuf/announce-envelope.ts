@@ -2,9 +2,9 @@
  * The envelopes of announcements (`ShardEnvelope` with an `AnnounceBody`), written and read by
  * hand: each connect has one, which comes back to the edge that sends it. Pure.
  */
-import type { AnnounceBody, Announcement } from '../../proto/gen/longline/v1/envelope.js';
-import { FieldReader, sizeWithLength, varintSize, writeVarint } from './protobuf/fields.js';
-import { isSealIntact, SEAL_BYTES, sealedEnd, writeSeal } from './sealed-message.js';
+import type { AnnounceBody, Announcement } from '../../../proto/gen/longline/v1/envelope.js';
+import { isSealIntact, SEAL_BYTES, sealedEnd, writeSeal } from '../sealed-message.js';
+import { FieldReader, sizeWithLength, varintSize, writeVarint } from './fields.js';
 
 /** Tags (number and wire type of a field): of the body in the envelope, and in the body. */
 const [ANNOUNCE, INCARNATION, ANNOUNCEMENT, HAS_CLIENTS, LEFT] = [
