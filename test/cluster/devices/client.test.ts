@@ -29,7 +29,9 @@ import { CHROMIUM_ARGS } from '../../support/devices/chromium.js';
 import { CHROMIUM, CHROMIUM_PATH, testWith } from '../../support/devices/system-clients.js';
 import { eventually } from '../../support/eventually.js';
 
-/** Node 20 has no global WebSocket, so the option selects the transport. */
+// Node.js has a global WebSocket from release 22 on. Without it, the option selects the transport.
+Reflect.deleteProperty(globalThis, 'WebSocket');
+
 const VIAS: [string, WebSocketConstructor | undefined][] = [
   ['stream', undefined],
   ['websocket', WebSocket],

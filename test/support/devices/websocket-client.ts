@@ -3,7 +3,6 @@
  * `websockets`, and a browser.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Page } from 'playwright-core';
 import WebSocket from 'ws';
@@ -137,7 +136,13 @@ function openProcess(
     () => ended(child),
   );
   child.stdin.on('error', () => {});
-  createInterface({ input: child.stdout }).on('line', (line) => client.handle(JSON.parse(line)));
+  // Not by readline, which also splits at U+2028 from Node.js 24 on.
+  let rest = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    const lines = (rest + text).split('\n');
+    rest = lines.pop()!;
+    for (const line of lines) client.handle(JSON.parse(line));
+  });
   return client.untilOpen();
 }
 
