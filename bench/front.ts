@@ -25,7 +25,7 @@ import { Fleet } from './support/devices/fleet.js';
 import { type ReceivedPushes, startReceivers } from './support/devices/receivers.js';
 import { COLLECT_ON_SIGNAL, collectedHeapBytes } from './support/memory/collected-heap.js';
 import { bytesPerConnection, STEPS, WARM_UP_ROUNDS } from './support/memory/idle-connections.js';
-import { residentBytes } from './support/memory/process-memory.js';
+import { anonymousBytes } from './support/memory/process-memory.js';
 import { number, parseOptions } from './support/options.js';
 import { PushLoad } from './support/pushes/push-load.js';
 import { report } from './support/report.js';
@@ -99,7 +99,7 @@ function connectIdle(cluster: LocalCluster, fleet: Fleet) {
       const heap = await collectedHeapBytes(pid, httpUrl);
       const metric = await readMetrics(httpUrl);
       const slots = metric('longline_router_front_memory_bytes{part="slots"}');
-      return { accounted: heap + slots, user: residentBytes(pid) };
+      return { accounted: heap + slots, user: anonymousBytes(pid) };
     },
   });
 }

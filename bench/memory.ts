@@ -4,7 +4,8 @@
  * Each runs in a fresh process; connections are opened in steps, and the result is the slope. Every
  * device has a token of its own, which the edges check (HS256).
  *
- *   userBytesPerConnection   resident memory of the server process, garbage collected
+ *   userBytesPerConnection   resident memory of the server process that no file backs, garbage
+ *                            collected
  *   heapBytesPerConnection   the part of it in the JavaScript heap and in its array buffers
  *   kernelBytesPerPair       kernel objects for both ends of a connection: the devices are on this
  *                            machine, too
@@ -30,7 +31,7 @@ import { Fleet } from './support/devices/fleet.js';
 import { DEVICE_PROTOCOLS, PROTOCOL_NAMES } from './support/devices/requests.js';
 import { TlsDevices } from './support/devices/tls-devices.js';
 import { bytesPerConnection, STEPS, WARM_UP_ROUNDS } from './support/memory/idle-connections.js';
-import { kernelBytes, residentBytes } from './support/memory/process-memory.js';
+import { anonymousBytes, kernelBytes } from './support/memory/process-memory.js';
 import { flag, isGiven, number, oneOf, parseOptions } from './support/options.js';
 import { report } from './support/report.js';
 import { runInTurn } from './support/rounds.js';
@@ -84,7 +85,7 @@ async function measure(name: ServerName) {
       },
       async read(open) {
         const heap = await server.heapBytes();
-        return { heap, user: residentBytes(server.pid), kernel: kernelBytes(2 * open) };
+        return { heap, user: anonymousBytes(server.pid), kernel: kernelBytes(2 * open) };
       },
     });
   } finally {

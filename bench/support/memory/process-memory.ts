@@ -13,6 +13,14 @@ export function residentBytes(pid: number): number {
   return kilobytes(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'), 'Rss');
 }
 
+/**
+ * Resident memory that no file backs: heaps, stacks and buffers. The kernel takes pages of the program
+ * away and gives them back as it likes, which is megabytes.
+ */
+export function anonymousBytes(pid: number): number {
+  return kilobytes(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'), 'Anonymous');
+}
+
 /** The resident part of files: the program and its libraries. */
 export function residentFileBytes(pid: number): number {
   return kilobytes(readFileSync(`/proc/${pid}/status`, 'utf8').replaceAll('\t', ' '), 'RssFile');
