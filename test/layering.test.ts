@@ -40,12 +40,13 @@ const FILE_LINES_MAX = 500;
 /** Longer files, with the reason. */
 const LONG_FILES: Readonly<Record<string, string>> = {
   'common/transport/native/transport.cc': 'one state machine over epoll; its states share one slot',
+  'proto/longline/v1/operator.proto': 'one service and its messages, most of it documentation',
   'test/common/transport/transport.test.ts': 'one contract, run against both transports',
 };
 
 const FOLDER_FILES_MAX = 15;
 
-const SOURCE = /\.(tsx?|mjs|cc|h|py)$/;
+const SOURCE = /\.(tsx?|mjs|cc|h|py|proto)$/;
 const GENERATED = /^proto\/gen\//;
 const IMPORT = /\b(?:from|import)\s*\(?\s*'(\.[^']+)'/g;
 

@@ -14,8 +14,8 @@ export function residentBytes(pid: number): number {
 }
 
 /**
- * Resident memory that no file backs: heaps, stacks and buffers. The kernel takes pages of the program
- * away and gives them back as it likes, which is megabytes.
+ * Resident memory that no file backs: heaps, stacks and buffers. The kernel takes pages of the
+ * program away and gives them back as it likes, which is megabytes.
  */
 export function anonymousBytes(pid: number): number {
   return kilobytes(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'), 'Anonymous');

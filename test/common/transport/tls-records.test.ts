@@ -280,7 +280,8 @@ withNative('records of TLS 1.3', () => {
 
   test('close_notify ends one direction, and is answered', async () => {
     const client = await open();
-    // After it, nothing is read. One write: bytes that arrive after the end would reset the connection.
+    // After it, nothing is read. One write: bytes that arrive after the end would reset the
+    // connection.
     const end = [client.seal(ALERT, CLOSE_NOTIFY), client.seal(DATA, 'late')];
     client.socket.write(Buffer.concat(end));
     await eventually(() => expect(client.hasEnded).toBe(true));
