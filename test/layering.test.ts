@@ -40,7 +40,7 @@ const FILE_LINES_MAX = 500;
 /** Longer files, with the reason. */
 const LONG_FILES: Readonly<Record<string, string>> = {
   'common/transport/native/transport.cc': 'one state machine over epoll; its states share one slot',
-  'proto/longline/v1/operator.proto': 'one service and its messages, most of it documentation',
+  'proto/longline/v1/operator.proto': 'one service and its messages',
   'test/common/transport/transport.test.ts': 'one contract, run against both transports',
 };
 
