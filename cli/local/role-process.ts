@@ -6,9 +6,9 @@
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { createInterface } from 'node:readline';
 import { backoffMs } from '../../common/process/backoff.js';
 import { Failure } from '../terminal/failure.js';
+import { readLines } from './lines.js';
 import { readLogLine } from './log-line.js';
 
 /** EX_CONFIG: the role rejects its settings or its machine, and would do so again. */
@@ -126,7 +126,7 @@ export class RoleProcess {
     const lastLines: string[] = [];
     let starting = onStarted;
     for (const stream of [child.stdout!, child.stderr!]) {
-      createInterface({ input: stream }).on('line', (line) => {
+      readLines(stream, (line) => {
         onOutput(line);
         if (lastLines.push(readLogLine(line).text) > LAST_LINES) lastLines.shift();
       });

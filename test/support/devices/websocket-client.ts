@@ -6,6 +6,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Page } from 'playwright-core';
 import WebSocket from 'ws';
+import { readLines } from '../../../cli/local/lines.js';
 import { eventually } from '../eventually.js';
 import { PYTHON_PATH } from './system-clients.js';
 
@@ -136,13 +137,7 @@ function openProcess(
     () => ended(child),
   );
   child.stdin.on('error', () => {});
-  // Not by readline, which also splits at U+2028 from Node.js 24 on.
-  let rest = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    const lines = (rest + text).split('\n');
-    rest = lines.pop()!;
-    for (const line of lines) client.handle(JSON.parse(line));
-  });
+  readLines(child.stdout, (line) => client.handle(JSON.parse(line)));
   return client.untilOpen();
 }
 
