@@ -29,6 +29,8 @@ import {
 const TICK_MS = 250;
 /** How long a connection that is to be closed waits for replies, up to a tick more. */
 const REDIAL_MS = 500;
+/** Arguments of CLIENT: the command that follows has no reply. */
+const SKIP_REPLY: CommandArgs = ['reply', 'skip'];
 
 interface PendingCommand {
   readonly replyAs: 'text' | 'bytes';
@@ -67,6 +69,7 @@ export class RedisPipeline implements IdentifiedConnection {
   #pending: PendingCommand[] = [];
   #head = 0;
   #isReady = false;
+  #canLeaveOutReplies = false;
   #runId = '';
   /** The connection is to be closed when the commands in flight are answered, or at this time. */
   #redialByMs = Number.POSITIVE_INFINITY;
@@ -115,14 +118,28 @@ export class RedisPipeline implements IdentifiedConnection {
     replyAs: 'text' | 'bytes' = 'text',
   ): Promise<Outcome<Reply>> {
     return new Promise((resolve) => {
-      this.#out.append(name, args);
-      if (!this.#isFlushDue) {
-        this.#isFlushDue = true;
-        this.#turnMs = performance.now();
-        atTurnEnd(() => this.#flush());
-      }
+      this.#append(name, args);
       this.#pending.push({ replyAs, sentAtMs: this.#turnMs, resolve });
     });
+  }
+
+  /**
+   * Sends a command without a reply, for which both processes would have to be woken; to be called
+   * only while ready. Returns false, and sends nothing, if the server does not leave out replies.
+   */
+  executeUnanswered(name: string, args: CommandArgs): boolean {
+    if (!this.#canLeaveOutReplies) return false;
+    this.#append('client', SKIP_REPLY);
+    this.#append(name, args);
+    return true;
+  }
+
+  #append(name: string, args: CommandArgs): void {
+    this.#out.append(name, args);
+    if (this.#isFlushDue) return;
+    this.#isFlushDue = true;
+    this.#turnMs = performance.now();
+    atTurnEnd(() => this.#flush());
   }
 
   close(): void {
@@ -159,8 +176,11 @@ export class RedisPipeline implements IdentifiedConnection {
       commands.unshift(['auth', ...(username === undefined ? [] : [username]), password]);
     }
     const setUp = commands.map(([name, ...args]) => this.execute(name as string, args));
+    // The user may lack the permission.
+    const leavingOut = this.execute('client', ['reply', 'on']);
     const info = await this.execute<string>('info', ['server', 'replication']);
     const outcomes = await Promise.all(setUp);
+    this.#canLeaveOutReplies = (await leavingOut).type === 'done';
     const identity = info.type === 'done' ? parseIdentity(info.reply) : undefined;
     const isUsable = identity?.isMaster || !this.options.requiresMaster;
     this.#isReady =

@@ -86,6 +86,11 @@ export interface RedisLink {
     args: CommandArgs,
   ): Promise<Outcome<Reply>> | undefined;
   publish(channel: string, payload: Buffer): Promise<PublishResult>;
+  /**
+   * The same for a caller that can do without the result, which a standalone Redis then does not
+   * send. Undefined: it was sent, and nothing more is known of it.
+   */
+  publishUnanswered(channel: string, payload: Buffer): Promise<PublishResult> | undefined;
   /** Opens a dedicated connection to a master, for commands with state per connection (WAIT). */
   connectTo(address: string): Redis;
   /** True while commands can be sent. */
@@ -192,6 +197,8 @@ async function connectLink(
   });
   requirements.start();
   const run = executeThrough(pipelines, subscriber, commands);
+  const publish: RedisLink['publish'] = (channel, payload) =>
+    run<number>('spublish', [channel, payload]).then(toPublishResult);
   return {
     commands,
     subscriber,
@@ -203,8 +210,13 @@ async function connectLink(
     log,
     execute: run,
     executeOn,
-    publish: (channel, payload) =>
-      run<number>('spublish', [channel, payload]).then(toPublishResult),
+    publish,
+    publishUnanswered(channel, payload) {
+      // A Redis Cluster may redirect the command by its reply.
+      const pipeline = isCluster ? undefined : pipelines.to(masters()[0]);
+      const isSent = pipeline?.executeUnanswered('spublish', [channel, payload]);
+      return isSent ? undefined : publish(channel, payload);
+    },
     connectTo(address) {
       const redis = clients.openSingle(address, `${name}-own`);
       logOutages(redis, log, `${address} (own)`);

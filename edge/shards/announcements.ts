@@ -33,7 +33,7 @@ export interface AnnouncedEvents {
 }
 
 interface AnnouncementsOptions {
-  readonly link: ScriptLink & Pick<RedisLink, 'publish'>;
+  readonly link: ScriptLink & Pick<RedisLink, 'publishUnanswered'>;
   readonly edgeId: string;
   readonly edgeIncarnation: string;
   readonly names: ShardNames;
@@ -134,7 +134,7 @@ export class Announcements {
           }
         },
       );
-    } else if (devices.length === 0) void link.publish(channel, bytes);
+    } else if (devices.length === 0) void link.publishUnanswered(channel, bytes);
     else void noteDevices(link, channel, devices, keepDevicesS, bytes);
   }
 }

@@ -137,6 +137,35 @@ test('authenticates and sets its name on every connection', async () => {
   }
 });
 
+test('a command without a reply runs in its order, and takes no reply of another', async () => {
+  const running = Array.from({ length: 100 }, () => {
+    expect(pipeline.executeUnanswered('incr', ['n'])).toBe(true);
+    expect(pipeline.executeUnanswered('nonsense', [])).toBe(true);
+    return pipeline.execute('incr', ['n']);
+  });
+  const outcomes = await Promise.all(running);
+  expect(outcomes.map((outcome) => outcome.type === 'done' && outcome.reply)).toEqual(
+    running.map((_, i) => 2 * (i + 1)),
+  );
+  expect(pipeline.executeUnanswered('set', ['last', 'x'])).toBe(true);
+  const observer = new Redis(redis.url);
+  try {
+    await eventually(async () => expect(await observer.get('last')).toBe('x'));
+  } finally {
+    observer.disconnect();
+  }
+});
+
+test('a user without the permission to leave out replies receives them', async () => {
+  await pipeline.execute('acl', [
+    ...['setuser', 'limited', 'on', '>secret', '~*', '+@all', '-client|reply'],
+  ]);
+  const limited = await open(redis.url.replace('redis://', 'redis://limited:secret@'));
+  expect(limited.executeUnanswered('incr', ['n'])).toBe(false);
+  expect(await limited.execute('incr', ['n'])).toEqual({ type: 'done', reply: 1 });
+  limited.close();
+});
+
 test('a demoted server rejects all commands in flight, and is left until it is a master', async () => {
   pipeline.close();
   const seen: string[] = [];
