@@ -1,7 +1,7 @@
 #include "record_protection.h"
 
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
-#include <openssl/hmac.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,14 +13,15 @@ constexpr size_t kIvBytes = 12;
 
 struct Parameters {
   const char *cipher;
+  const char *hash;
   uint8_t keyBytes;
   uint8_t secretBytes;
 };
 
 constexpr Parameters kParameters[kSuites] = {
-    {"AES-128-GCM", 16, 32},
-    {"AES-256-GCM", 32, 48},
-    {"ChaCha20-Poly1305", 32, 32},
+    {"AES-128-GCM", "SHA256", 16, 32},
+    {"AES-256-GCM", "SHA384", 32, 48},
+    {"ChaCha20-Poly1305", "SHA256", 32, 32},
 };
 
 size_t directionBytes(Suite suite) {
@@ -37,29 +38,6 @@ uint8_t *keyOf(RecordState *state, Direction direction) {
 
 uint8_t *secretOf(RecordState *state, Direction direction) {
   return keyOf(state, direction) + kParameters[state->suite].keyBytes;
-}
-
-// HKDF-Expand-Label with an empty context (RFC 8446 §7.1). No result here is longer than one hash,
-// so one round of HKDF-Expand suffices (RFC 5869 §2.3).
-void expandLabel(Suite suite, const uint8_t *secret, const char *label, uint8_t *out,
-                 size_t length) {
-  constexpr char kPrefix[] = "tls13 ";
-  size_t labelLength = strlen(kPrefix) + strlen(label);
-  uint8_t info[32];
-  size_t used = 0;
-  info[used++] = 0;
-  info[used++] = static_cast<uint8_t>(length);
-  info[used++] = static_cast<uint8_t>(labelLength);
-  memcpy(info + used, kPrefix, strlen(kPrefix));
-  memcpy(info + used + strlen(kPrefix), label, strlen(label));
-  used += labelLength;
-  info[used++] = 0;
-  info[used++] = 1;
-  const EVP_MD *digest = suite == kAes256Gcm ? EVP_sha384() : EVP_sha256();
-  uint8_t block[EVP_MAX_MD_SIZE];
-  HMAC(digest, secret, kParameters[suite].secretBytes, info, used, block, nullptr);
-  memcpy(out, block, length);
-  OPENSSL_cleanse(block, sizeof block);
 }
 
 // The IV combined with the sequence number, which it increments (RFC 8446 §5.3).
@@ -79,19 +57,29 @@ void check(bool isOk) {
 }  // namespace
 
 RecordProtection::RecordProtection() {
+  EVP_MAC *hmac = EVP_MAC_fetch(nullptr, "HMAC", nullptr);
   for (int suite = 0; suite < kSuites; suite++) {
     ciphers_[suite] = EVP_CIPHER_fetch(nullptr, kParameters[suite].cipher, nullptr);
     sealing_[suite] = EVP_CIPHER_CTX_new();
     opening_[suite] = EVP_CIPHER_CTX_new();
     check(EVP_EncryptInit_ex2(sealing_[suite], ciphers_[suite], nullptr, nullptr, nullptr) == 1);
     check(EVP_DecryptInit_ex2(opening_[suite], ciphers_[suite], nullptr, nullptr, nullptr) == 1);
+    expanding_[suite] = EVP_MAC_CTX_new(hmac);
+    char *hash = const_cast<char *>(kParameters[suite].hash);
+    const OSSL_PARAM parameters[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, hash, 0),
+        OSSL_PARAM_construct_end(),
+    };
+    check(EVP_MAC_CTX_set_params(expanding_[suite], parameters) == 1);
   }
+  EVP_MAC_free(hmac);
 }
 
 RecordProtection::~RecordProtection() {
   for (int suite = 0; suite < kSuites; suite++) {
     EVP_CIPHER_CTX_free(sealing_[suite]);
     EVP_CIPHER_CTX_free(opening_[suite]);
+    EVP_MAC_CTX_free(expanding_[suite]);
     EVP_CIPHER_free(ciphers_[suite]);
   }
 }
@@ -183,7 +171,7 @@ Opened RecordProtection::open(RecordState *state, uint8_t *record, size_t record
 void RecordProtection::updateKeys(RecordState *state, Direction direction) const {
   uint8_t next[kSecretBytesMax];
   size_t length = secretBytes(state->suite);
-  expandLabel(state->suite, secretOf(state, direction), "traffic upd", next, length);
+  expandLabel(state->suite, secretOf(state, direction), "traffic upd", nullptr, next, length);
   memcpy(secretOf(state, direction), next, length);
   OPENSSL_cleanse(next, sizeof next);
   expandKeys(state, direction);
@@ -191,10 +179,47 @@ void RecordProtection::updateKeys(RecordState *state, Direction direction) const
 
 void RecordProtection::expandKeys(RecordState *state, Direction direction) const {
   const uint8_t *secret = secretOf(state, direction);
-  expandLabel(state->suite, secret, "key", keyOf(state, direction),
+  expandLabel(state->suite, secret, "key", nullptr, keyOf(state, direction),
               kParameters[state->suite].keyBytes);
-  expandLabel(state->suite, secret, "iv", ivOf(state, direction), kIvBytes);
+  expandLabel(state->suite, secret, "iv", nullptr, ivOf(state, direction), kIvBytes);
   state->sequence[direction] = 0;
+}
+
+// One round of HKDF-Expand suffices (RFC 5869 §2.3).
+void RecordProtection::expandLabel(Suite suite, const uint8_t *secret, const char *label,
+                                   const uint8_t *context, uint8_t *out, size_t length) const {
+  constexpr char kPrefix[] = "tls13 ";
+  size_t labelLength = strlen(kPrefix) + strlen(label);
+  size_t contextLength = context == nullptr ? 0 : secretBytes(suite);
+  uint8_t info[32 + kSecretBytesMax];
+  size_t used = 0;
+  info[used++] = 0;
+  info[used++] = static_cast<uint8_t>(length);
+  info[used++] = static_cast<uint8_t>(labelLength);
+  memcpy(info + used, kPrefix, strlen(kPrefix));
+  memcpy(info + used + strlen(kPrefix), label, strlen(label));
+  used += labelLength;
+  info[used++] = static_cast<uint8_t>(contextLength);
+  if (contextLength > 0) memcpy(info + used, context, contextLength);
+  used += contextLength;
+  info[used++] = 1;
+  EVP_MAC_CTX *mac = expanding_[suite];
+  uint8_t block[EVP_MAX_MD_SIZE];
+  size_t blockLength = 0;
+  check(EVP_MAC_init(mac, secret, secretBytes(suite), nullptr) == 1);
+  check(EVP_MAC_update(mac, info, used) == 1);
+  check(EVP_MAC_final(mac, block, &blockLength, sizeof block) == 1);
+  memcpy(out, block, length);
+  OPENSSL_cleanse(block, sizeof block);
+}
+
+void RecordProtection::eraseUsedKeys() const {
+  constexpr uint8_t kZeros[kSecretBytesMax] = {};
+  for (int suite = 0; suite < kSuites; suite++) {
+    check(EVP_EncryptInit_ex2(sealing_[suite], nullptr, kZeros, kZeros, nullptr) == 1);
+    check(EVP_DecryptInit_ex2(opening_[suite], nullptr, kZeros, kZeros, nullptr) == 1);
+    check(EVP_MAC_init(expanding_[suite], kZeros, kParameters[suite].secretBytes, nullptr) == 1);
+  }
 }
 
 }  // namespace longline

@@ -1,7 +1,7 @@
 // Record protection of TLS 1.3 (RFC 8446 §5 and §7) with the memory that it needs and no more:
-// per direction a traffic secret, key, IV and sequence number. The cipher contexts are shared by
-// all connections, because setting a key costs less than a microsecond and a context hundreds of
-// bytes.
+// per direction a traffic secret, key, IV and sequence number. The contexts of ciphers and hashes are
+// shared by all connections, because setting a key costs less than a microsecond and a context
+// hundreds of bytes.
 #pragma once
 #include <openssl/evp.h>
 
@@ -56,6 +56,7 @@ class RecordProtection {
   RecordProtection &operator=(const RecordProtection &) = delete;
 
   static size_t stateBytes(Suite suite);
+  // Also the length of the suite's hash.
   static size_t secretBytes(Suite suite);
   // Length of the records that `seal` makes of `length` bytes, which are at least one.
   static size_t sealedBytes(const RecordState *state, size_t length);
@@ -71,6 +72,12 @@ class RecordProtection {
               uint8_t *type);
   // The next traffic secret (RFC 8446 §7.2).
   void updateKeys(RecordState *state, Direction direction) const;
+  // HKDF-Expand-Label (RFC 8446 §7.1) for results that are not longer than the suite's hash.
+  // `context` is a hash, or nullptr.
+  void expandLabel(Suite suite, const uint8_t *secret, const char *label, const uint8_t *context,
+                   uint8_t *out, size_t length) const;
+  // Overwrites the keys that the shared contexts have used last.
+  void eraseUsedKeys() const;
 
  private:
   void expandKeys(RecordState *state, Direction direction) const;
@@ -80,6 +87,7 @@ class RecordProtection {
   EVP_CIPHER *ciphers_[kSuites];
   EVP_CIPHER_CTX *sealing_[kSuites];
   EVP_CIPHER_CTX *opening_[kSuites];
+  EVP_MAC_CTX *expanding_[kSuites];
 };
 
 }  // namespace longline

@@ -79,8 +79,9 @@ struct TlsSettings {
   std::string clientAuthorities;
 };
 
-// The state of one connection; opaque outside of tls.cc.
+// The state of one connection; opaque outside of the sources of Tls.
 struct TlsConnection;
+struct Library;
 
 // Result of `receive`. Plaintext replaces the bytes that were received.
 struct TlsReceived {
@@ -107,6 +108,8 @@ class Tls {
   TlsConnection *accept();
   // Frees a connection and erases its keys.
   void free(TlsConnection *connection);
+  // Erases what the library's contexts keep of the keys that were used last.
+  void eraseUsedKeys() { records_.eraseUsedKeys(); }
 
   // Bytes that were kept of an incomplete record; they must precede the next received ones.
   size_t keptBytes(const TlsConnection *connection) const;
@@ -200,6 +203,7 @@ class Tls {
   void sealAlert(TlsConnection *connection, uint8_t level, uint8_t description,
                  std::vector<char> *out);
   void updateWriteKeys(TlsConnection *connection, std::vector<char> *out);
+  void eraseSecrets(Library *library, Suite suite);
   void freeLibrary(SSL *ssl);
 
   TlsConnection *allocate(Phase phase, SecretPool *pool);

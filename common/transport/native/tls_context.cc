@@ -164,7 +164,7 @@ int Tls::onServerName(SSL *ssl, int *, void *tls) {
   return SSL_TLSEXT_ERR_OK;
 }
 
-// The first of the client's protocols that is known here; otherwise the extension is ignored.
+// The first of the client's protocols that is known here; without one, an alert (RFC 7301 §3.2).
 int Tls::onAlpn(SSL *, const unsigned char **out, unsigned char *outLength,
                 const unsigned char *offered, unsigned int offeredLength, void *) {
   for (unsigned at = 0; at < offeredLength; at += 1u + offered[at]) {
@@ -177,7 +177,7 @@ int Tls::onAlpn(SSL *, const unsigned char **out, unsigned char *outLength,
       return SSL_TLSEXT_ERR_OK;
     }
   }
-  return SSL_TLSEXT_ERR_NOACK;
+  return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
 TlsFailure Tls::failureOfLibrary(TlsFailure otherwise) {

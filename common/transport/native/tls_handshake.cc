@@ -1,6 +1,7 @@
 // The part of TLS that OpenSSL does: handshakes, and connections of TLS 1.2.
 #include <openssl/bio.h>
 #include <openssl/err.h>
+#include <malloc.h>
 #include <string.h>
 
 #include <algorithm>
@@ -15,6 +16,9 @@ namespace {
 // quantum computers and a ticket some thousands. The library permits eight times as much, and
 // allocates what a message announces.
 constexpr size_t kFirstMessageBytesMax = 1 << 14;
+
+// Longest record that the library accepts, one of TLS 1.2 (RFC 5246 §6.2.3).
+constexpr size_t kLibraryRecordBytesMax = kRecordHeaderBytes + kPlaintextBytesMax + 2048;
 
 constexpr char kPlainHttpAnswer[] =
     "HTTP/1.1 400 Bad Request\r\n"
@@ -55,7 +59,7 @@ size_t completeBytes(const char *bytes, size_t length) {
   size_t at = 0;
   while (length - at >= kRecordHeaderBytes) {
     size_t next = recordBytes(bytes + at);
-    if (next > kRecordBytesMax) return length;
+    if (next > kLibraryRecordBytesMax) return length;
     if (next > length - at) break;
     at += next;
   }
@@ -148,6 +152,39 @@ bool Tls::startLibrary(TlsConnection *connection) {
   SSL_set_accept_state(ssl);
   connection->library()->ssl = ssl;
   return true;
+}
+
+// The library does not erase the secrets of TLS 1.3 in its object. They are arrays in a row (`early_secret`
+// to `early_exporter_master_secret` in ssl_local.h). Should they be elsewhere one day, the traffic
+// secrets are erased all the same.
+void Tls::eraseSecrets(Library *library, Suite suite) {
+  constexpr size_t kArrayBytes = EVP_MAX_MD_SIZE;
+  constexpr ptrdiff_t kArraysBefore = 8, kArraysFrom = 4;
+  auto *object = reinterpret_cast<uint8_t *>(library->ssl);
+  size_t objectBytes = malloc_usable_size(object);
+  size_t length = RecordProtection::secretBytes(suite);
+  auto find = [&](const uint8_t *secret) {
+    return static_cast<uint8_t *>(memmem(object, objectBytes, secret, length));
+  };
+  uint8_t *client = find(library->clientSecret);
+  uint8_t *server = find(library->serverSecret);
+  bool isRow = client != nullptr && client - object >= kArraysBefore * ptrdiff_t{kArrayBytes} &&
+               server == client + kArrayBytes;
+  if (isRow) {
+    // From `master_secret` and `server_finished_hash` (RFC 8446 §7.1).
+    uint8_t derived[kSecretBytesMax];
+    records_.expandLabel(suite, client - 6 * kArrayBytes, "c ap traffic", client - 2 * kArrayBytes,
+                         derived, length);
+    isRow = memcmp(derived, client, length) == 0;
+    OPENSSL_cleanse(derived, sizeof derived);
+  }
+  if (isRow) {
+    OPENSSL_cleanse(client - kArraysBefore * kArrayBytes, (kArraysBefore + kArraysFrom) * kArrayBytes);
+    return;
+  }
+  for (uint8_t *secret : {client, server}) {
+    if (secret != nullptr) OPENSSL_cleanse(secret, length);
+  }
 }
 
 void Tls::freeLibrary(SSL *ssl) {
@@ -248,6 +285,7 @@ TlsConnection *Tls::replaceByKeys(TlsConnection *connection, size_t ticketRecord
   if (next == nullptr) abort();
   next->records()->plaintextBytesMax = plaintextBytesMaxOf(library->ssl);
   records_.start(next->records(), suite, library->clientSecret, library->serverSecret);
+  eraseSecrets(library, suite);
   next->records()->sequence[kWrite] = ticketRecords;
   tls13Connections_++;
   tls13Bytes_ += keyPools_[suite].cellBytes();

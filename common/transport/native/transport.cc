@@ -284,6 +284,7 @@ void Transport::poll() {
 void Transport::tick() {
   if (acceptAgainAt_ != 0 && acceptAgainAt_ <= wheel_.now()) setAccepting(acceptsLeft_ > 0);
   sweepRecords();
+  tls_.eraseUsedKeys();
   for (Timer *timer = wheel_.tick(); timer != nullptr;) {
     // The timer is the first member of its slot.
     Slot *slot = reinterpret_cast<Slot *>(timer);
@@ -459,9 +460,9 @@ void Transport::forward(Slot *to, const char *bytes, size_t length) {
   sendSealed(to);
 }
 
-void Transport::sendOrBuffer(Slot *slot, const char *bytes, size_t length) {
+void Transport::sendOrBuffer(Slot *slot, const char *bytes, size_t length, int flags) {
   bool hasBuffer = slot->out != nullptr;
-  ssize_t sent = hasBuffer ? 0 : send(slot->fd, bytes, length, MSG_NOSIGNAL);
+  ssize_t sent = hasBuffer ? 0 : send(slot->fd, bytes, length, MSG_NOSIGNAL | flags);
   if (sent < 0) {
     if (errno != EAGAIN && errno != EINTR && !isShortage(errno)) return fail(slot, errno);
     sent = 0;

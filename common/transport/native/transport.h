@@ -209,8 +209,9 @@ class Transport {
     return slot->index < secured_.size() ? secured_[slot->index] : nullptr;
   }
   // Hands `sealed_` to the kernel, and buffers the rest.
-  void sendSealed(Slot *slot);
-  void sendOrBuffer(Slot *slot, const char *bytes, size_t length);
+  void sendSealed(Slot *slot, int flags = 0);
+  // `flags` are those of send(2).
+  void sendOrBuffer(Slot *slot, const char *bytes, size_t length, int flags = 0);
   void forward(Slot *to, const char *bytes, size_t length);
   void endWriting(Slot *slot);
   void unpipe(Slot *slot);

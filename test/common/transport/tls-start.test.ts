@@ -7,6 +7,7 @@ import { copyFileSync, readFileSync } from 'node:fs';
 import { connect as connectPlainly, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { afterEach, describe, expect } from '@jest/globals';
 import type { CertificateFiles, TlsFiles } from '../../../common/transport/tls-identity.js';
@@ -14,10 +15,13 @@ import type { Connection } from '../../../common/transport/transport.js';
 import { Authority, OPENSSL } from '../../support/certificates.js';
 import { testWith } from '../../support/devices/system-clients.js';
 import { eventually } from '../../support/eventually.js';
+import { DATA } from '../../support/tls/raw-tls-client.js';
+import { RawTls12Client } from '../../support/tls/raw-tls12-client.js';
 import { IMPLEMENTATIONS, TlsServer } from '../../support/tls/tls-server.js';
 
 const test = testWith(OPENSSL);
 const HEADER = 'HEADER\n';
+const RECORD_BYTES_MAX = 2 ** 14;
 
 describe.each(IMPLEMENTATIONS)('the start of TLS in the %s transport', (name, Implementation) => {
   const authority = new Authority();
@@ -246,6 +250,24 @@ describe.each(IMPLEMENTATIONS)('the start of TLS in the %s transport', (name, Im
     const peer = connectTls();
     peer.write('served');
     await eventually(() => expect(server!.received).toBe('served'));
+  });
+
+  test('records of TLS 1.2 may be as long as padding and MAC make them', async () => {
+    const { transport } = await start({});
+    const client = await RawTls12Client.open(server!.port);
+    peers.push(client.socket);
+    const data = Buffer.alloc(RECORD_BYTES_MAX, 'x');
+    const records = [client.seal(DATA, data, 16), client.seal(DATA, Buffer.from('rest'), 1)];
+    expect(records[0]!.length).toBeGreaterThan(5 + RECORD_BYTES_MAX + 256);
+    const bytes = Buffer.concat(records);
+    // In pieces, so that the server keeps a part of each.
+    for (let at = 0; at < bytes.length; at += 5_000) {
+      client.socket.write(bytes.subarray(at, at + 5_000));
+      await nextTurn();
+    }
+    await eventually(() => expect(server!.received).toBe(`${data}rest`));
+    expect(server!.failures).toEqual([]);
+    expect(new Map(transport.tlsConnections()).get('1.2')).toBe(1);
   });
 
   // Node's server keeps an incomplete record forever.
