@@ -398,6 +398,13 @@ function tlsOf(
     clientCa: parsed.LONGLINE_EDGE_TLS_CLIENT_CA_FILE,
     clientCertificates: parsed.LONGLINE_EDGE_TLS_CLIENT_CERTIFICATES,
   };
+  const plainUrl = parsed.LONGLINE_EDGE_ADVERTISED_URL?.find((url) => url.startsWith('http:'));
+  if (values.certs.length > 0 && plainUrl !== undefined) {
+    problems.push(
+      `LONGLINE_EDGE_ADVERTISED_URL: ${plainUrl} would lead devices to a port with TLS ` +
+        '(LONGLINE_EDGE_TLS_CERT_FILE); use https://',
+    );
+  }
   const startsPlain = parsed.LONGLINE_PROXY_NETWORKS.length > 0;
   return tlsFilesOf(values, { prefix: 'LONGLINE_EDGE_TLS_', hasTokens, startsPlain }, problems);
 }

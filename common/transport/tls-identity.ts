@@ -101,6 +101,7 @@ export class TlsIdentity {
   createServer(): Server {
     const { clients, minVersion } = this.files;
     const server = createServer({
+      ALPNProtocols: ['http/1.1', 'mqtt'],
       handshakeTimeout: HANDSHAKE_MS,
       SNICallback: (name, done) => done(null, this.#find(name)),
       requestCert: clients !== undefined,
@@ -143,7 +144,7 @@ export class TlsIdentity {
       const { length } = keys[invalid]!;
       throw new Error(`${ticketKeys[invalid]} has ${length} bytes instead of ${TICKET_KEY_BYTES}`);
     }
-    // Throws if it contains no certificate.
+    // Throws unless all of them are valid.
     if (clientCa !== undefined) checkAuthorities(clients!.ca, clientCa);
     this.#contexts = certificates.map((_, i) => {
       const pair = { cert: contents[2 * i]!, key: contents[2 * i + 1]! };
@@ -181,12 +182,18 @@ function authorities(clientCa: Buffer | undefined): { ca?: Buffer; sessionIdCont
   return { ca: clientCa, sessionIdContext: digest.slice(0, SESSION_CONTEXT_CHARACTERS_MAX) };
 }
 
-/** @throws when the file contains no certificate */
+/** @throws when the file contains no certificate, or an invalid one, which OpenSSL would pass over */
 function checkAuthorities(path: string, pem: Buffer): void {
-  try {
-    new X509Certificate(pem);
-  } catch {
-    throw new Error(`${path} contains no certificate in PEM`);
+  const certificates = String(pem)
+    .split(/(?=^-----BEGIN )/m)
+    .filter((part) => part.startsWith('-'));
+  if (certificates.length === 0) throw new Error(`${path} contains no certificate in PEM`);
+  for (const [i, certificate] of certificates.entries()) {
+    try {
+      new X509Certificate(certificate);
+    } catch {
+      throw new Error(`part ${i + 1} of ${path} is no valid certificate in PEM`);
+    }
   }
 }
 

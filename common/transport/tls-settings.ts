@@ -103,7 +103,7 @@ export function tlsFilesOf(
   { prefix, hasTokens, startsPlain }: TlsSurroundings,
   problems: string[],
 ): TlsFiles | undefined {
-  const { certs, keys, ticketKeys, clientCa, clientCertificates } = values;
+  const { certs, keys, minVersion, ticketKeys, clientCa, clientCertificates } = values;
   if (certs.length !== keys.length) {
     problems.push(
       `${prefix}KEY_FILE: ${keys.length} keys for ${certs.length} certificates; list one key per ` +
@@ -111,7 +111,12 @@ export function tlsFilesOf(
     );
   }
   if (certs.length === 0) {
-    const needing = { TICKET_KEY_FILE: ticketKeys[0], CLIENT_CA_FILE: clientCa };
+    const needing = {
+      // A port without TLS would be a surprise.
+      MIN_VERSION: minVersion === '1.2' ? undefined : minVersion,
+      TICKET_KEY_FILE: ticketKeys[0],
+      CLIENT_CA_FILE: clientCa,
+    };
     for (const [name, value] of Object.entries(needing)) {
       if (value !== undefined) problems.push(`${prefix}${name}: ${prefix}CERT_FILE is not set`);
     }
@@ -129,7 +134,7 @@ export function tlsFilesOf(
   return {
     certificates: certs.map((cert, i) => ({ cert, key: keys[i]! })),
     ticketKeys,
-    minVersion: `TLSv${values.minVersion}`,
+    minVersion: `TLSv${minVersion}`,
     clients:
       clientCa === undefined
         ? undefined

@@ -193,9 +193,9 @@ export class Front implements TransportEvents, DialerEvents {
     );
     metrics.gauges(
       'longline_router_front_memory_bytes',
-      'Memory of the connections of the front, by part',
+      'Memory of the connections of the front, by part: slots, send_buffers, tls_1.2, tls_1.3 or splices',
       'part',
-      () => Object.entries({ ...this.transport.memory(), splices: this.#splices.bytes }),
+      () => this.#memoryParts(),
     );
     metrics.gauges(
       'longline_router_front_tls_connections',
@@ -208,6 +208,18 @@ export class Front implements TransportEvents, DialerEvents {
       'Pauses of half a second in accepting because the system had run out of descriptors',
       () => this.transport.acceptPauses(),
     );
+  }
+
+  /** With the names of the parts of an edge. */
+  #memoryParts(): [string, number][] {
+    const { slots, sendBuffers, tls12, tls13 } = this.transport.memory();
+    return [
+      ['slots', slots],
+      ['send_buffers', sendBuffers],
+      ['tls_1.2', tls12],
+      ['tls_1.3', tls13],
+      ['splices', this.#splices.bytes],
+    ];
   }
 
   get isDraining(): boolean {

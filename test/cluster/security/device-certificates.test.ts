@@ -6,7 +6,9 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { request } from 'node:https';
+import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
+import { connect as connectTls } from 'node:tls';
 import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import WebSocket from 'ws';
 import { freePort } from '../../../cli/local/ports.js';
@@ -126,6 +128,37 @@ describe('TLS in the edge and in the front', () => {
     });
     await tls.receiveOverMqtt(port, 'frank', pairOf('frank'));
     await tls.expectOwnAddress(port, 'grace', pairOf('grace'));
+  });
+
+  /** A PROXY header for a client at 192.0.2.7. */
+  function headerOf(version: number): Buffer {
+    if (version === 1) return Buffer.from('PROXY TCP4 192.0.2.7 192.0.2.1 5555 443\r\n');
+    const signature = Buffer.from('0d0a0d0a000d0a515549540a', 'hex');
+    const addresses = Buffer.from('c0000207c000020115b301bb', 'hex');
+    return Buffer.concat([signature, Buffer.from([0x21, 0x11, 0, addresses.length]), addresses]);
+  }
+
+  test.each([
+    ['edge', 1],
+    ['edge', 2],
+    ['front', 1],
+    ['front', 2],
+  ])('a PROXY header may come before TLS at the %s, version %d', async (at, version) => {
+    const clientId = `heidi-${at}-${version}`;
+    const socket = connect({ host: 'localhost', port: portOf(at) });
+    socket.write(headerOf(version));
+    const secured = connectTls({
+      socket,
+      servername: 'localhost',
+      ca: tls.ca,
+      ...pairOf(clientId),
+    });
+    secured.write(`GET /connect?clientId=${clientId} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
+    const [bytes] = await once(secured, 'data');
+    expect(String(bytes)).toContain('200 OK');
+    const { connections } = await own!.push.presence(clientId);
+    expect(connections[0]!.remoteAddress).toBe('192.0.2.7:5555');
+    socket.destroy();
   });
 
   test('plain HTTP on a port with TLS, and TLS on one without, get one clear answer', async () => {

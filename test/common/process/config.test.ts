@@ -328,6 +328,8 @@ describe.each([
     [{ CERT_FILE: 'c' }, /KEY_FILE: 0 keys for 1 certificates/],
     [{ CLIENT_CA_FILE: 'c' }, /CLIENT_CA_FILE: LONGLINE_.*CERT_FILE is not set/],
     [{ TICKET_KEY_FILE: 'k' }, /TICKET_KEY_FILE: LONGLINE_.*CERT_FILE is not set/],
+    [{ MIN_VERSION: '1.3' }, /MIN_VERSION: LONGLINE_.*CERT_FILE is not set/],
+    [{ ...CERTIFICATE, MIN_VERSION: '1.1' }, /MIN_VERSION/],
     [
       { ...CERTIFICATE, CLIENT_CERTIFICATES: 'required' },
       /CLIENT_CERTIFICATES: LONGLINE_.*CLIENT_CA_FILE is not set/,
@@ -357,6 +359,18 @@ describe.each([
     const config = parseWith(CERTIFICATE, { LONGLINE_PROXY_NETWORKS: '10.0.0.0/8' });
     expect('front' in config ? config.front!.tls : config.tls).toMatchObject({ startsPlain: true });
   });
+});
+
+test('an edge with TLS does not lead devices to http', () => {
+  const env = {
+    ...GOOD,
+    LONGLINE_EDGE_TLS_CERT_FILE: 'cert',
+    LONGLINE_EDGE_TLS_KEY_FILE: 'key',
+    LONGLINE_EDGE_ADVERTISED_URL: 'https://a.example,http://b.example',
+  };
+  expect(() => parseEdgeConfig(env, 20_000)).toThrow(
+    /LONGLINE_EDGE_ADVERTISED_URL: http:\/\/b\.example would lead devices to a port with TLS/,
+  );
 });
 
 test('a front with client certificates needs the secret of tickets', () => {

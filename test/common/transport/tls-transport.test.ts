@@ -206,6 +206,20 @@ describe.each(implementations)('TLS of the %s transport', (_name, Implementation
     expect(await commonNameFor('unknown.example')).toBe('first');
   });
 
+  test.each([
+    [['h2', 'http/1.1'], 'http/1.1'],
+    [['mqtt'], 'mqtt'],
+    [[], false],
+  ])('of the protocols %j, %s is chosen', async (ALPNProtocols, chosen) => {
+    expect((await open({ ALPNProtocols })).alpnProtocol).toBe(chosen);
+  });
+
+  test('a client that speaks only other protocols receives an alert', async () => {
+    const [error] = await once(dial({ ALPNProtocols: ['h2'] }), 'error');
+    expect(error.message).toContain('no application protocol');
+    await eventually(() => expect(record.failed).toEqual(['handshake_failed']));
+  });
+
   test('a new certificate applies to new connections, and open ones stay', async () => {
     const old = await open({ servername: 'first.example' });
     const next = authority.issue('next', ['DNS:next.example']);
@@ -357,5 +371,24 @@ describe.each(implementations)('TLS of the %s transport', (_name, Implementation
     writeFileSync(short, randomBytes(47));
     const files = tlsFiles([own], { ticketKeys: [short] });
     await expect(TlsIdentity.open(files, () => {}, log)).rejects.toThrow('47 bytes instead of 48');
+  });
+
+  test('authorities are valid as a whole, or an error at start', async () => {
+    const ca = join(authority.folder, 'authorities.pem');
+    const valid = readFileSync(authority.ca, 'utf8');
+    const clients = { ca, isRequired: true };
+    const openWith = (text: string) => {
+      writeFileSync(ca, text);
+      return TlsIdentity.open(tlsFiles([own], { clients }), () => {}, log);
+    };
+    (await openWith(`Text before\n${valid}\n${valid}`)).close();
+    await expect(openWith('no certificate')).rejects.toThrow('contains no certificate in PEM');
+    const broken = valid.replace(/\n[^-\n]{10}/, '\n');
+    const crl = '-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n';
+    for (const second of [broken, crl]) {
+      await expect(openWith(valid + second)).rejects.toThrow(
+        /part 2 of .* is no valid certificate/,
+      );
+    }
   });
 });
