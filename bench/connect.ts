@@ -19,10 +19,14 @@
  * `checkCpuUs` is the processor time of one check on all cores together, in microseconds, measured
  * in this process: it is meaningful on a busy machine, too. `--connections 0` measures only that.
  *
- * `--tls` compares what TLS 1.3 costs instead, full handshakes and resumed sessions: the native
- * transport and the portable one without an edge, and the server in C with OpenSSL.
- * `nativeCpuRatio` is OpenSSL's processor time over that of the native transport. It needs the
- * `openssl` command. There are 5,000 connections, because each handshake takes a millisecond.
+ * `--tls` compares handshakes of TLS 1.3 instead, full ones and resumed sessions: the native transport
+ * and the portable one without an edge, and a server in C with OpenSSL (connect/handshakes.ts).
+ *
+ *   perSecond              handshakes and answers over the time in which the server worked
+ *   nativeRatioToOpenssl   the rate of the native transport over that of OpenSSL
+ *   nativeCpuRatio         OpenSSL's processor time over that of the native transport
+ *
+ * There are 5,000 connections. It needs the `openssl` and `taskset` commands.
  *
  * `--connections` and `--rounds` make it shorter, `--json` prints one line.
  */
@@ -34,9 +38,9 @@ import { CHUNKED } from '../common/wire/body-framing.js';
 import { parseConnectQuery } from '../common/wire/connect-query.js';
 import { parseEdgeConfig } from '../edge/config.js';
 import { SseProtocol } from '../edge/protocol/http/sse.js';
+import { compareHandshakes } from './connect/handshakes.js';
 import { startBaseline } from './memory/baseline-servers.js';
 import { startOneEdge } from './support/cluster/one-edge.js';
-import { makeCertificate } from './support/devices/certificate.js';
 import { type ConnectRun, connectRun, medianConnectRun } from './support/devices/connect-run.js';
 import {
   CREDENTIAL_NAMES,
@@ -44,7 +48,7 @@ import {
   type CredentialName,
   credentialIssuer,
 } from './support/devices/credentials.js';
-import { type Device, type DeviceTls, Receivers } from './support/devices/receivers.js';
+import { type Device, Receivers } from './support/devices/receivers.js';
 import { DEVICE_PROTOCOLS } from './support/devices/requests.js';
 import { flag, isGiven, number, parseOptions } from './support/options.js';
 import type { Pids } from './support/processes/cpu.js';
@@ -64,9 +68,6 @@ type Issue = (clientId: string) => Promise<string>;
 const CASE_NAMES = ['none', 'HS256', 'nonePaced', 'HS256Paced', 'portable', 'baseline'] as const;
 type CaseName = (typeof CASE_NAMES)[number];
 
-const TLS_SERVERS = ['native', 'net', 'openssl'] as const;
-const TLS_CASES = TLS_SERVERS.flatMap((server) => [`${server}Full`, `${server}Resumed`] as const);
-
 const CHECKS = 5_000;
 /** The required settings of an edge; authentication uses none of them. */
 const EDGE_SETTINGS = {
@@ -83,7 +84,7 @@ const { json, auth, tls, connections, rounds } = parseOptions({
   rounds: number(3),
 });
 if (auth) await compareCredentials();
-else if (tls) await compareHandshakes();
+else if (tls) await compareHandshakes(connections, rounds, json);
 else await compareServers();
 
 async function compareServers(): Promise<void> {
@@ -122,25 +123,6 @@ async function compareCredentials(): Promise<void> {
   if (!json) console.log(`CPU of one check, in microseconds: ${JSON.stringify(checkCpuUs)}`);
 }
 
-async function compareHandshakes(): Promise<void> {
-  const certificate = makeCertificate();
-  const opening = new SseProtocol(CHUNKED).encodeOpening([], { ticket: undefined }).toString();
-  const runs = await runInTurn(rounds, TLS_CASES, async (name) => {
-    progress(name);
-    const baseline = TLS_SERVERS.find((server) => name.startsWith(server))!;
-    const { port, pid, stop } = await startBaseline(baseline, opening, '', certificate);
-    const server = { port, pids: { baseline: pid }, stop };
-    return measure(server, async () => '', name.endsWith('Full') ? 'full' : 'resumed');
-  });
-  const cpuUs = (name: (typeof TLS_CASES)[number]) =>
-    medianConnectRun(runs[name]).cpuUs.server!.total;
-  const nativeCpuRatio = {
-    full: rounded(cpuUs('opensslFull') / cpuUs('nativeFull'), 3),
-    resumed: rounded(cpuUs('opensslResumed') / cpuUs('nativeResumed'), 3),
-  };
-  reportRuns(TLS_CASES, runs, 'opensslFull', { nativeCpuRatio });
-}
-
 async function cpuUsOfCheck({ env, issue }: CredentialIssuer): Promise<number> {
   const log = pino({ level: 'silent' });
   const config = parseEdgeConfig({ ...EDGE_SETTINGS, ...env }, 20_000).jwt;
@@ -163,11 +145,7 @@ async function cpuUsOfCheck({ env, issue }: CredentialIssuer): Promise<number> {
 }
 
 /** Stops the server afterwards. */
-async function measure(
-  server: Server,
-  issue: Issue,
-  deviceTls: DeviceTls = 'none',
-): Promise<ConnectRun> {
+async function measure(server: Server, issue: Issue): Promise<ConnectRun> {
   const kind = DEVICE_PROTOCOLS.sse;
   const devicesOf = async (prefix: string, count: number) => {
     const devices: Device[] = [];
@@ -178,7 +156,7 @@ async function measure(
     }
     return devices;
   };
-  const receivers = new Receivers(kind, deviceTls);
+  const receivers = new Receivers(kind);
   try {
     const warmUp = await devicesOf('warm-up', WARM_UP_CONNECTIONS);
     const measured = await devicesOf('device', connections);

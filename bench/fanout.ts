@@ -118,7 +118,7 @@ function fleetDevices(): Devices {
 
 function tlsDevices(): Devices {
   const { sse } = DEVICE_PROTOCOLS;
-  const receivers = new Receivers(sse, 'full');
+  const receivers = new Receivers(sse, true);
   return {
     connect: (port, paths) =>
       receivers.connect(paths.map((path) => ({ port, request: sse.request(path) }))),

@@ -2,18 +2,16 @@
  * request, waits for the text that accepts it, and then compares the clock with the time in each
  * payload (timed-payload.ts). In C, so that the devices use as little of the machine as possible.
  *
- *   receivers <accepted> <heartbeat> <answer> [resume]
+ *   receivers <accepted> <heartbeat> <answer>
  *
  * `accepted` is text that only the answer to an accepted request contains. `heartbeat` and `answer`
  * are hexadecimal, or empty: what the server sends when it expects an answer, and the answer. Built
- * with -DTLS they use TLS, and with `resume` they resume the session of a device that was connected
- * before, if there was one.
+ * with -DTLS they use TLS.
  *
  * Each line on standard input is a command, and each is answered with one line:
  *
  *   connect <file>   opens a connection for each record of the file, `<port> <bytes>\n<request>`
- *                    -> the number of failures, microseconds from the first SYN to the last answer,
- *                       and the number of resumed sessions of TLS
+ *                    -> the number of failures, and microseconds from the first SYN to the last answer
  *   take             -> pushes and microseconds since the last `take`; p50, p99 and p99.9 of the
  *                    latency in microseconds; time of the newest push on CLOCK_MONOTONIC
  *   await <pushes>   the same as soon as this many pushes were received
@@ -60,7 +58,7 @@ struct device {
 };
 
 static struct device devices[DEVICES_MAX];
-static int count, next_device, connecting, failed, resumed;
+static int count, next_device, connecting, failed;
 static long long from_us;
 static int epoll;
 static const char *accepted;
@@ -144,7 +142,7 @@ static void connect_more(void) {
     else connecting++;
   }
   if (next_device < count || connecting > 0 || from_us == 0) return;
-  printf("%d %lld %d\n", failed, now_us() - from_us, resumed);
+  printf("%d %lld\n", failed, now_us() - from_us);
   from_us = 0;
   since_us = now_us();
 }
@@ -166,22 +164,10 @@ static void read_records(const char *path) {
 
 #ifdef TLS
 static SSL_CTX *context;
-static SSL_SESSION *session;
-static int is_resuming;
 
-static int keep_session(SSL *ssl, SSL_SESSION *next) {
-  (void)ssl;
-  SSL_SESSION_free(session);
-  session = next;
-  return 1;
-}
-
-static void start_tls(int resume) {
-  is_resuming = resume;
+static void start_tls(void) {
   context = SSL_CTX_new(TLS_client_method());
   SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
-  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
-  SSL_CTX_sess_set_new_cb(context, keep_session);
 }
 
 /* 1: done, 0: continues when bytes arrive, -1: failed. */
@@ -190,13 +176,8 @@ static int shake_hands(struct device *device) {
     device->ssl = SSL_new(context);
     SSL_set_fd(device->ssl, device->fd);
     SSL_set_connect_state(device->ssl);
-    /* A copy: OpenSSL uses each object once. */
-    SSL_SESSION *own = is_resuming && session != NULL ? SSL_SESSION_dup(session) : NULL;
-    if (own != NULL) SSL_set_session(device->ssl, own);
-    SSL_SESSION_free(own);
   }
   int status = SSL_do_handshake(device->ssl);
-  if (status == 1) resumed += SSL_session_reused(device->ssl);
   if (status == 1) return 1;
   return SSL_get_error(device->ssl, status) == SSL_ERROR_WANT_READ ? 0 : -1;
 }
@@ -213,14 +194,12 @@ static int transmit(struct device *device, const void *bytes, int length) {
 }
 
 static void disconnect(struct device *device) {
-  /* Without it, OpenSSL does not resume the session. */
-  if (device->ssl != NULL) SSL_set_shutdown(device->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
   SSL_free(device->ssl);
   close(device->fd);
   device->fd = -1;
 }
 #else
-static void start_tls(int resume) { (void)resume; }
+static void start_tls(void) {}
 
 static int shake_hands(struct device *device) { return device->fd >= 0; }
 
@@ -243,7 +222,7 @@ static void close_all(void) {
     if (devices[i].fd >= 0) disconnect(&devices[i]);
     free(devices[i].request);
   }
-  count = next_device = connecting = failed = resumed = 0;
+  count = next_device = connecting = failed = 0;
   puts("0");
 }
 
@@ -349,11 +328,11 @@ static int parse_hex(const char *text, unsigned char *bytes) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 4 || argc > 5) {
-    fprintf(stderr, "usage: receivers <accepted> <heartbeat> <answer> [resume]\n");
+  if (argc != 4) {
+    fprintf(stderr, "usage: receivers <accepted> <heartbeat> <answer>\n");
     return 1;
   }
-  start_tls(argc == 5);
+  start_tls();
   accepted = argv[1];
   heartbeat_bytes = parse_hex(argv[2], heartbeat);
   answer_bytes = parse_hex(argv[3], answer);

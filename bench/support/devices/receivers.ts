@@ -31,21 +31,13 @@ export interface Device {
   readonly request: string;
 }
 
-/** Whether devices use TLS, and whether they resume a session once one of them was connected. */
-export type DeviceTls = 'none' | 'full' | 'resumed';
-
 export class Receivers {
   readonly #process: LineProcess;
-  #hasSession = false;
 
-  constructor(
-    { accepted, heartbeat, answer }: DeviceKind,
-    readonly tls: DeviceTls = 'none',
-  ) {
+  constructor({ accepted, heartbeat, answer }: DeviceKind, hasTls = false) {
     const hex = (bytes: Buffer | undefined) => bytes?.toString('hex') ?? '';
     const args = [accepted, hex(heartbeat), hex(answer)];
-    if (tls === 'resumed') args.push('resume');
-    const program = compile('bench/support/devices/receivers.c', tls !== 'none');
+    const program = compile('bench/support/devices/receivers.c', hasTls);
     this.#process = new LineProcess('the process of the devices', program, args);
   }
 
@@ -56,7 +48,7 @@ export class Receivers {
   /**
    * Resolves when all devices are connected.
    * @returns seconds from the first SYN to the last answer
-   * @throws Error when a device was rejected, or did not resume the session
+   * @throws Error when a device was rejected
    */
   async connect(devices: readonly Device[]): Promise<number> {
     const folder = mkdtempSync(join(tmpdir(), 'longline-receivers-'));
@@ -64,12 +56,8 @@ export class Receivers {
     const records = devices.map(({ port, request }) => `${port} ${request.length}\n${request}`);
     writeFileSync(file, records.join(''), 'latin1');
     try {
-      const [failed, us, resumed] = numbers(await this.#process.ask(`connect ${file}`));
+      const [failed, us] = numbers(await this.#process.ask(`connect ${file}`));
       if (failed! > 0) throw new Error(`${failed} devices could not connect`);
-      if (this.tls === 'resumed' && this.#hasSession && resumed !== devices.length) {
-        throw new Error(`${resumed} of ${devices.length} devices have resumed the session`);
-      }
-      this.#hasSession = true;
       return us! / 1e6;
     } finally {
       rmSync(folder, { recursive: true });

@@ -7,7 +7,7 @@ export class TlsDevices implements Pick<Fleet, 'connect' | 'close' | 'stop'> {
   readonly #receivers: Receivers;
 
   constructor(readonly protocol: DeviceProtocol) {
-    this.#receivers = new Receivers(DEVICE_PROTOCOLS[protocol], 'full');
+    this.#receivers = new Receivers(DEVICE_PROTOCOLS[protocol], true);
   }
 
   async connect(jobs: readonly ConnectJob[]): Promise<{ seconds: number }> {
