@@ -19,8 +19,9 @@
  * `checkCpuUs` is the processor time of one check on all cores together, in microseconds, measured
  * in this process: it is meaningful on a busy machine, too. `--connections 0` measures only that.
  *
- * `--tls` compares handshakes of TLS 1.3 instead, full ones and resumed sessions: the native transport
- * and the portable one without an edge, and a server in C with OpenSSL (connect/handshakes.ts).
+ * `--tls` compares handshakes of TLS 1.3 instead, full ones and resumed sessions: the native
+ * transport and the portable one without an edge, and a server in C with OpenSSL
+ * (connect/handshakes.ts).
  *
  *   perSecond              handshakes and answers over the time in which the server worked
  *   nativeRatioToOpenssl   the rate of the native transport over that of OpenSSL

@@ -1,15 +1,15 @@
-/* Clients of TLS 1.3 that measure a server alone. They work in groups and in steps: they prepare what
- * they send before the clock runs, and read what they receive after it has stopped. So the time is
- * that in which the server works, however long the clients take.
+/* Clients of TLS 1.3 that measure a server alone. They work in groups and in steps: they prepare
+ * what they send before the clock runs, and handle the handshake's answer after it has stopped. So
+ * the time is that in which the server works, however long the clients take.
  *
  *   handshakes <port> <request> <accepted> [resume]
  *
  * `accepted` is text of the answer to the request. With `resume` each client resumes the session of
  * an earlier one, if there was one.
  *
- * Each line on standard input is a number of clients to connect, which then stay, or 0, which closes
- * all. It is answered with one line: microseconds of the server, and the number of resumed sessions.
- * Exits at the end of its standard input, and when a client fails. */
+ * Each line on standard input is a number of clients to connect, which then stay, or 0, which
+ * closes all. It is answered with one line: microseconds of the server, and the number of resumed
+ * sessions. Exits at the end of its standard input, and when a client fails. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /**
- * Handshakes of TLS 1.3 a second, full and resumed: the native transport and the portable one without
- * an edge, and a server in C with OpenSSL. Each server is bound to one core and the clients to another;
- * they work in turn, so that the clients' own work does not count (handshakes.c).
+ * Handshakes of TLS 1.3 a second, full and resumed: the native transport and the portable one
+ * without an edge, and a server in C with OpenSSL. Each server is bound to one core and the clients
+ * to another; they work in turn, so that the clients' own work does not count (handshakes.c).
  */
 import { execFileSync } from 'node:child_process';
 import { cpus } from 'node:os';

@@ -182,7 +182,7 @@ function authorities(clientCa: Buffer | undefined): { ca?: Buffer; sessionIdCont
   return { ca: clientCa, sessionIdContext: digest.slice(0, SESSION_CONTEXT_CHARACTERS_MAX) };
 }
 
-/** @throws when the file contains no certificate, or an invalid one, which OpenSSL would pass over */
+/** @throws when the file has no certificate, or an invalid one, which OpenSSL would pass over */
 function checkAuthorities(path: string, pem: Buffer): void {
   const certificates = String(pem)
     .split(/(?=^-----BEGIN )/m)

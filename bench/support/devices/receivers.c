@@ -11,7 +11,7 @@
  * Each line on standard input is a command, and each is answered with one line:
  *
  *   connect <file>   opens a connection for each record of the file, `<port> <bytes>\n<request>`
- *                    -> the number of failures, and microseconds from the first SYN to the last answer
+ *                    -> the number of failures, microseconds from the first SYN to the last answer
  *   take             -> pushes and microseconds since the last `take`; p50, p99 and p99.9 of the
  *                    latency in microseconds; time of the newest push on CLOCK_MONOTONIC
  *   await <pushes>   the same as soon as this many pushes were received

@@ -1,6 +1,6 @@
 // Record protection of TLS 1.3 (RFC 8446 §5 and §7) with the memory that it needs and no more:
-// per direction a traffic secret, key, IV and sequence number. The contexts of ciphers and hashes are
-// shared by all connections, because setting a key costs less than a microsecond and a context
+// per direction a traffic secret, key, IV and sequence number. The contexts of ciphers and hashes
+// are shared by all connections, because setting a key costs less than a microsecond and a context
 // hundreds of bytes.
 #pragma once
 #include <openssl/evp.h>

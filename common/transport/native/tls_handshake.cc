@@ -154,9 +154,9 @@ bool Tls::startLibrary(TlsConnection *connection) {
   return true;
 }
 
-// The library does not erase the secrets of TLS 1.3 in its object. They are arrays in a row (`early_secret`
-// to `early_exporter_master_secret` in ssl_local.h). Should they be elsewhere one day, the traffic
-// secrets are erased all the same.
+// The library does not erase the secrets of TLS 1.3 in its object. They are arrays in a row, from
+// `early_secret` to `early_exporter_master_secret` (ssl_local.h). Should they be elsewhere one day,
+// the traffic secrets are erased all the same.
 void Tls::eraseSecrets(Library *library, Suite suite) {
   constexpr size_t kArrayBytes = EVP_MAX_MD_SIZE;
   constexpr ptrdiff_t kArraysBefore = 8, kArraysFrom = 4;
@@ -179,7 +179,8 @@ void Tls::eraseSecrets(Library *library, Suite suite) {
     OPENSSL_cleanse(derived, sizeof derived);
   }
   if (isRow) {
-    OPENSSL_cleanse(client - kArraysBefore * kArrayBytes, (kArraysBefore + kArraysFrom) * kArrayBytes);
+    OPENSSL_cleanse(client - kArraysBefore * kArrayBytes,
+                    (kArraysBefore + kArraysFrom) * kArrayBytes);
     return;
   }
   for (uint8_t *secret : {client, server}) {

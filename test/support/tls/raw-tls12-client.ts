@@ -1,6 +1,6 @@
 /**
- * A TLS 1.2 client whose handshake is Node's and whose records after it are the test's, with AES in CBC
- * mode and encrypt-then-MAC (RFC 5246 §6.2.3.2, RFC 7366), whose records are the longest.
+ * A TLS 1.2 client whose handshake is Node's and whose records after it are the test's, with AES in
+ * CBC mode and encrypt-then-MAC (RFC 5246 §6.2.3.2, RFC 7366), whose records are the longest.
  */
 import { createCipheriv, createHmac, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
