@@ -234,8 +234,8 @@ function createAnnouncements(base: Base): Announcements {
         protocol: table.protocolOf(connection).name,
         labels: labels.textOf(connection),
       }),
-      onDisputed: (connection, clientId) => {
-        if (isConnected(clientId, connection)) takeover.onDisputed(connection);
+      onNotEntered: (connection, clientId) => {
+        if (isConnected(clientId, connection)) takeover.onNotEntered(connection);
       },
     },
   });

@@ -27,8 +27,8 @@ export type TakeoverDecision = 'nothing' | 'close' | 'announce';
 export class Takeover {
   /** Connections whose own announcement has not arrived back yet, with the time it was sent. */
   readonly #unconfirmed = new Map<Connection, number>();
-  /** Connections of which events do not say yet that they have begun. */
-  readonly #disputed = new Set<Connection>();
+  /** Connections of which this edge does not know that the events say that they have begun. */
+  readonly #notEntered = new Set<Connection>();
 
   constructor(readonly edgeIncarnation: string) {}
 
@@ -36,17 +36,20 @@ export class Takeover {
   onAnnouncing(connection: Connection, nowMs: number): void {
     this.#unconfirmed.delete(connection);
     this.#unconfirmed.set(connection, nowMs);
-    this.#disputed.delete(connection);
+    this.#notEntered.delete(connection);
   }
 
-  /** The events know another connection of the client, which has ended or will end this one. */
-  onDisputed(connection: Connection): void {
-    this.#disputed.add(connection);
+  /**
+   * The events know another connection of the client, which has ended or will end this one. Or what
+   * they know is unknown.
+   */
+  onNotEntered(connection: Connection): void {
+    this.#notEntered.add(connection);
   }
 
   forget(connection: Connection): void {
     this.#unconfirmed.delete(connection);
-    this.#disputed.delete(connection);
+    this.#notEntered.delete(connection);
   }
 
   /** @param local this edge's connection of the announced client, if any */
@@ -64,7 +67,7 @@ export class Takeover {
    * to be repeated for the events.
    */
   *overdue(sentBeforeMs: number): Generator<Connection> {
-    yield* this.#disputed;
+    yield* this.#notEntered;
     for (const [connection, sentMs] of this.#unconfirmed) {
       if (sentMs >= sentBeforeMs) return;
       yield connection;

@@ -27,9 +27,10 @@ export interface AnnouncedEvents {
   readonly bounds: EventBounds;
   describe(connection: Connection): { readonly protocol: string; readonly labels: string };
   /**
-   * Another connection of the client is entered, which may be older: announce this one again later.
+   * Another connection of the client is entered, which may be older, or Redis has not replied:
+   * announce this one again later.
    */
-  onDisputed(connection: Connection, clientId: string): void;
+  onNotEntered(connection: Connection, clientId: string): void;
 }
 
 interface AnnouncementsOptions {
@@ -122,15 +123,16 @@ export class Announcements {
     const { link, edgeId, edgeIncarnation, names, keepDevicesS, events } = this.options;
     const channel = names.channelOf(shard);
     const bytes = sealAnnounce({ edgeIncarnation, announcements, ...told });
-    // The result is ignored: only the envelope's return over the channel proves that it arrived.
+    // Only the envelope's return over the channel proves that it arrived, and only a reply that its
+    // connections are entered: an envelope may return of a Redis that dies before it has replied.
     if (events !== undefined && clients.length > 0) {
       const edge = { edgeId, incarnation: edgeIncarnation };
       const noted = { devices, keepS: keepDevicesS };
       void announceWithEvents(link, channel, edge, clients, noted, bytes, events.bounds).then(
         (outcome) => {
-          if (outcome.type !== 'done') return;
-          for (const { connection, clientId } of outcome.reply) {
-            events.onDisputed(connection, clientId);
+          const notEntered = outcome.type === 'done' ? outcome.reply : clients;
+          for (const { connection, clientId } of notEntered) {
+            events.onNotEntered(connection, clientId);
           }
         },
       );

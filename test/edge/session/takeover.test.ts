@@ -41,8 +41,8 @@ describe('Takeover', () => {
 
   test('a connection that the events do not have yet is announced again until it ends', () => {
     const takeover = new Takeover('A');
-    takeover.onDisputed(1);
-    takeover.onDisputed(2);
+    takeover.onNotEntered(1);
+    takeover.onNotEntered(2);
     takeover.forget(2);
     expect([...takeover.overdue(0)]).toEqual([1]);
     takeover.onAnnouncing(1, 100);
