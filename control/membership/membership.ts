@@ -183,9 +183,10 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     const wasFrozen = this.#freeze.endsAtMs;
     this.#endSilentSessions(nowMs, actions);
     this.#freeze.update(nowMs, this.#presences(nowMs));
-    this.#endLeases(nowMs);
+    this.#endLeases(nowMs, nowMs - this.leaseMs / 2);
     // Fewer members may be left now, most of which have vanished at once.
     this.#freeze.update(nowMs, this.#presences(nowMs));
+    this.#endLeases(nowMs, nowMs);
     this.#removeClosed(nowMs);
     if (this.#freeze.endsAtMs !== wasFrozen) this.#onChange();
     this.#memberCount = 0;
@@ -356,13 +357,13 @@ export class Membership implements Machine<MembershipEvent, MembershipAction> {
     }
   }
 
-  #endLeases(nowMs: number): void {
+  /** Ends the leases of edges that had vanished by then. */
+  #endLeases(nowMs: number, vanishedByMs: number): void {
     for (const record of this.#edges.values()) {
       const { state } = record;
       if (state.type === 'dead' && state.forgetAtMs <= nowMs) this.#forget(record.id);
-      if (state.type === 'suspect' && this.#leaseEndsAtMs(state.leaseEndsAtMs) <= nowMs) {
-        this.#becomeDead(nowMs, record);
-      }
+      if (state.type !== 'suspect' || state.vanishedAtMs > vanishedByMs) continue;
+      if (this.#leaseEndsAtMs(state.leaseEndsAtMs) <= nowMs) this.#becomeDead(nowMs, record);
     }
   }
 

@@ -267,6 +267,23 @@ test('freezes when most edges vanish at once, although their ports are closed', 
   expect(harness.passWithReportsOf({ a: 1, b: 2 }, 2_000)).toEqual(['32000 replan']);
 });
 
+test('freezes when the last edges vanish at once, although one of their leases ends with others', () => {
+  const harness = new MembershipHarness();
+  harness.handle(restored('c', 'd'));
+  harness.handle(hello('a', 1));
+  harness.handle(hello('b', 2));
+  harness.pass(6_000);
+  harness.handle(report('b', 2));
+  harness.pass(1_000);
+  harness.handle(disconnected('a', 1));
+  harness.handle(disconnected('b', 2));
+  expect(harness.machine.frozenUntilMs).toBeUndefined();
+  // The leases of c and d, which have never been there, and of a.
+  harness.pass(LEASE_MS - 7_000);
+  expect(harness.states()).toEqual({ a: 'suspect', b: 'suspect', c: 'dead', d: 'dead' });
+  expect(harness.machine.frozenUntilMs).toBe(4 * LEASE_MS);
+});
+
 test('freezes when most edges crash one after the other within half a lease', () => {
   const harness = vanished();
   for (const id of ['c', 'd', 'e']) harness.ports.set(id, 'closed');
