@@ -2,10 +2,10 @@
  * The HTTP server of every role for operators and probes: `/healthz`, `/readyz` and `/metrics`.
  * Router and control add their own routes. Client connections use other ports.
  */
-import { createServer, STATUS_CODES } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { createServer, STATUS_CODES } from '../net/node-http.js';
 import {
   catalogue,
   type ErrorCode,

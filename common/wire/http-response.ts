@@ -1,5 +1,5 @@
 /** HTTP/1.1 responses to devices. Each response ends the connection. */
-import { STATUS_CODES } from 'node:http';
+import { STATUS_CODES } from '../net/node-http.js';
 import { catalogue, errorBody, type Rejection } from '../process/errors.js';
 import { type BodyFraming, frameText } from './body-framing.js';
 

@@ -8,10 +8,11 @@
  * read that the leader does not answer is answered here, with null for what is unknown.
  */
 import { once } from 'node:events';
-import { request as httpRequest, type IncomingMessage } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { sendRejection } from '../../../common/http/server.js';
+import { request as httpRequest } from '../../../common/net/node-http.js';
 import { rejection } from '../../../common/process/errors.js';
 import type { ControlIdentity, Leader } from '../../leadership/leadership.js';
 import { BODY_BYTES_MAX } from '../api.js';

@@ -4,11 +4,11 @@
  */
 import type { LookupAddress } from 'node:dns';
 import { lookup } from 'node:dns/promises';
-import { Agent as HttpAgent, request as httpRequest } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { LookupFunction } from 'node:net';
 import { ipBytes } from '../../../common/net/ip-address.js';
 import { Networks } from '../../../common/net/networks.js';
+import { Agent as HttpAgent, request as httpRequest } from '../../../common/net/node-http.js';
 
 /** Maximum time from the request to the status. */
 const ANSWER_MS_MAX = 15_000;
