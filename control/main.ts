@@ -27,6 +27,7 @@ import { Metrics } from '../common/process/metrics.js';
 import { combineReadiness } from '../common/process/readiness.js';
 import { unixMs } from '../common/process/time/clock.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
+import { trimMemory } from '../common/transport/native-transport.js';
 import { clientIdOf } from '../common/wire/client-id.js';
 import {
   type ControlConfig,
@@ -96,7 +97,7 @@ await runRole(async () => {
     log,
     metrics,
   );
-  const memory = new MemoryWatch(log, metrics);
+  const memory = new MemoryWatch(log, metrics, trimMemory);
   const shardQueries = new ShardQueries({
     link,
     channels,

@@ -29,6 +29,7 @@ import {
   type ReadinessCheck,
 } from '../common/process/readiness.js';
 import { openTracer } from '../common/process/tracing/open-tracer.js';
+import { trimMemory } from '../common/transport/native-transport.js';
 import type { Hello } from '../proto/gen/longline/v1/edge_session.js';
 import { defaultAdvertisedUrl, type EdgeConfig, edgeSettings, parseEdgeConfig } from './config.js';
 import { openTlsIdentity } from './device-transport.js';
@@ -76,7 +77,7 @@ await runRole(async () => {
   const auth = await openAuthenticator(config.jwt, log, metrics, 'edge');
   const identity = await openTlsIdentity(config, log, metrics);
   const { authenticator } = auth;
-  const memory = new MemoryWatch(log, metrics);
+  const memory = new MemoryWatch(log, metrics, trimMemory);
   const tracer = await openTracer(config.tracing, { role: 'edge', name: edgeId, log, metrics });
   const edge = createEdge({
     config,

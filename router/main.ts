@@ -40,6 +40,7 @@ import { combineReadiness } from '../common/process/readiness.js';
 import { openTracer } from '../common/process/tracing/open-tracer.js';
 import type { Tracer } from '../common/process/tracing/tracer.js';
 import type { RedisLink } from '../common/redis/redis-link.js';
+import { trimMemory } from '../common/transport/native-transport.js';
 import { corsHeaders } from '../common/wire/cors.js';
 import { EventServiceService } from '../proto/gen/longline/v1/events.js';
 import { AcceptLevel } from '../proto/gen/longline/v1/push.js';
@@ -141,7 +142,7 @@ await runRole(async () => {
   const stopping = new AbortController();
   // Every push stream listens to it.
   setMaxListeners(0, stopping.signal);
-  const memory = new MemoryWatch(log, metrics);
+  const memory = new MemoryWatch(log, metrics, trimMemory);
   const tracer = await openTracer(config.tracing, { role: 'router', name: routerId, log, metrics });
   const context = { config, log, metrics, link, memory, tracer, stopping: stopping.signal };
 

@@ -86,6 +86,7 @@ interface Addon {
     tickMs: number,
   ) => Binding;
   limitSocketBuffers(descriptor: number, bytes: number): void;
+  trimMemory(): void;
 }
 
 /** Event types, as in native/transport.h. */
@@ -330,6 +331,11 @@ export function limitSocketBuffers(server: Server, bytes: number): void {
   // Node.js has no public name for it.
   const { fd } = (server as unknown as { _handle: { fd: number } })._handle;
   loadAddon().limitSocketBuffers(fd, bytes);
+}
+
+/** Gives freed memory back to the system, if the C library can and the addon is there. */
+export function trimMemory(): void {
+  if (nativeUnavailableReason() === undefined) loadAddon().trimMemory();
 }
 
 /** Why the addon cannot be loaded; undefined if it can. */

@@ -12,6 +12,11 @@ import type { Metrics } from '../metrics.js';
 import { type GroupMemory, MemoryGroup } from './cgroup.js';
 
 const POLL_MS = 100;
+/**
+ * Interval at which freed memory outside the heap goes back to the system. Compilers and collectors
+ * leave as much of it as they have used at most, in each of their threads.
+ */
+const TRIM_MS = 10_000;
 const MIB = 1024 * 1024;
 /** Memory is low when less than this share is left, or less than can arrive between two polls. */
 const SHARE_MIN = 0.05;
@@ -35,6 +40,7 @@ export class MemoryWatch {
   readonly #log = new LogInterval();
   readonly #timer: NodeJS.Timeout;
   #collectAtMs = 0;
+  #trimAtMs = performance.now() + TRIM_MS;
   /** The largest number of bytes that buffers have used at a time. */
   #externalMax = 0;
   #outsideHeapAtFirst: number | undefined;
@@ -45,9 +51,11 @@ export class MemoryWatch {
   #reservedBytes = 0;
   #isLow = false;
 
+  /** @param trim gives freed memory of C++ back to the system */
   constructor(
     readonly log: Logger,
     metrics: Metrics,
+    readonly trim: () => void,
   ) {
     this.#tightest = tightestOf(this.#limits());
     metrics.gauge(
@@ -102,11 +110,16 @@ export class MemoryWatch {
   }
 
   #poll(): void {
+    const nowMs = performance.now();
+    if (nowMs >= this.#trimAtMs) {
+      this.trim();
+      this.#trimAtMs = nowMs + TRIM_MS;
+    }
     this.#tightest = tightestOf(this.#limits());
     this.#arrivedBytes = 0;
-    const nowMs = performance.now();
     if (isLow(this.#tightest) && nowMs >= this.#collectAtMs) {
       collectGarbage();
+      this.trim();
       const endedMs = performance.now();
       this.#collectAtMs = endedMs + (endedMs - nowMs) / COLLECT_SHARE_MAX;
       this.#tightest = tightestOf(this.#limits());

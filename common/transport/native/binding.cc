@@ -13,6 +13,7 @@
 #include <iterator>
 #include <utility>
 
+#include "process.h"
 #include "transport.h"
 
 namespace {
@@ -440,20 +441,6 @@ napi_value construct(napi_env env, napi_callback_info info) {
   return self;
 }
 
-// limitSocketBuffers(descriptor, bytes): sockets that it accepts from now on inherit the bounds.
-napi_value limitSocketBuffers(napi_env env, napi_callback_info info) {
-  napi_value values[2];
-  size_t count = 2;
-  napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
-  int32_t descriptor = -1;
-  int32_t bytes = 0;
-  napi_get_value_int32(env, values[0], &descriptor);
-  napi_get_value_int32(env, values[1], &bytes);
-  setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
-  setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
-  return nullptr;
-}
-
 }  // namespace
 
 NAPI_MODULE_INIT() {
@@ -489,9 +476,10 @@ NAPI_MODULE_INIT() {
   napi_define_class(env, "Binding", NAPI_AUTO_LENGTH, construct, nullptr,
                     sizeof methods / sizeof *methods, methods, &constructor);
   napi_set_named_property(env, exports, "Binding", constructor);
-  napi_value limit;
-  napi_create_function(env, "limitSocketBuffers", NAPI_AUTO_LENGTH, limitSocketBuffers, nullptr,
-                       &limit);
-  napi_set_named_property(env, exports, "limitSocketBuffers", limit);
+  napi_property_descriptor functions[] = {
+      method("limitSocketBuffers", longline::limitSocketBuffers),
+      method("trimMemory", longline::trimMemory),
+  };
+  napi_define_properties(env, exports, sizeof functions / sizeof *functions, functions);
   return exports;
 }

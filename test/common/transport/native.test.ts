@@ -96,6 +96,32 @@ describeNative('when descriptors are exhausted', () => {
   });
 });
 
+/** Other C libraries than glibc cannot give it back. */
+const isGlibc = 'glibcVersionRuntime' in (process.report.getReport() as { header: object }).header;
+const testGlibc = isGlibc ? test : test.skip;
+
+describeNative('trimMemory', () => {
+  testGlibc('gives freed memory back to the system', async () => {
+    // The last block stays, so that what is before it is not the end of the C library's memory.
+    const program = `
+      const { trimMemory } = await import(${JSON.stringify(pathToFileURL(join(COMPILED, 'native-transport.js')).href)});
+      const allocate = (blocks) => Array.from({ length: blocks }, () => Buffer.allocUnsafeSlow(50_000).fill(1));
+      let blocks = allocate(2_000);
+      const last = allocate(1);
+      const print = () => console.log(Math.round(process.memoryUsage.rss() / 1e6), last.length);
+      print();
+      blocks = undefined;
+      setInterval(() => { gc(); trimMemory(); print(); }, 100);`;
+    const args = ['--expose-gc', '--input-type=module', '-e', program];
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    children.push(child);
+    const lines = createInterface({ input: child.stdout! });
+    const megabytes = async () => Number.parseInt(String((await once(lines, 'line'))[0]), 10);
+    const before = await megabytes();
+    await eventually(async () => expect(await megabytes()).toBeLessThan(before - 80));
+  });
+});
+
 describeNative('acceptAtMost', () => {
   test('limits accepted connections, and the others are accepted later', async () => {
     let open = 0;
