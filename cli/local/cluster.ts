@@ -51,6 +51,8 @@ export interface Launch {
   readonly env?: NodeJS.ProcessEnv;
   /** A command and its arguments, which becomes the member (`exec`): nsenter, say. */
   readonly command?: readonly string[];
+  /** Options of Node.js instead of those of its role. */
+  readonly nodeOptions?: readonly string[];
 }
 
 interface Member {
@@ -232,7 +234,7 @@ export class LocalCluster {
           controlAddresses: this.namesOf('control').map((control) => this.grpcAddress(control)),
           env: this.#envOf(name),
         }),
-        nodeOptions: NODE_OPTIONS[role],
+        nodeOptions: launchOf?.(name).nodeOptions ?? NODE_OPTIONS[role],
         restart,
         onOutput: (line) => onOutput?.(name, line),
       }),
