@@ -31,10 +31,14 @@ const TICK_MS = 250;
 const REDIAL_MS = 500;
 /** Arguments of CLIENT: the command that follows has no reply. */
 const SKIP_REPLY: CommandArgs = ['reply', 'skip'];
+/** Errors with which a server can reply to that all the same. */
+const SKIP_REJECTED = /^(BUSY|NOAUTH|NOPERM) /;
 
 interface PendingCommand {
   readonly replyAs: 'text' | 'bytes';
   readonly sentAtMs: number;
+  /** An error may be the reply to a command without one that was sent just before. */
+  readonly followsUnanswered: boolean;
   /** Undefined after the command timed out: its reply is still due, and is dropped. */
   resolve: ((outcome: Outcome<never>) => void) | undefined;
 }
@@ -70,6 +74,8 @@ export class RedisPipeline implements IdentifiedConnection {
   #head = 0;
   #isReady = false;
   #canLeaveOutReplies = false;
+  /** A command without a reply was the last one. */
+  #wasUnanswered = false;
   #runId = '';
   /** The connection is to be closed when the commands in flight are answered, or at this time. */
   #redialByMs = Number.POSITIVE_INFINITY;
@@ -119,7 +125,9 @@ export class RedisPipeline implements IdentifiedConnection {
   ): Promise<Outcome<Reply>> {
     return new Promise((resolve) => {
       this.#append(name, args);
-      this.#pending.push({ replyAs, sentAtMs: this.#turnMs, resolve });
+      const followsUnanswered = this.#wasUnanswered;
+      this.#wasUnanswered = false;
+      this.#pending.push({ replyAs, sentAtMs: this.#turnMs, followsUnanswered, resolve });
     });
   }
 
@@ -131,6 +139,7 @@ export class RedisPipeline implements IdentifiedConnection {
     if (!this.#canLeaveOutReplies) return false;
     this.#append('client', SKIP_REPLY);
     this.#append(name, args);
+    this.#wasUnanswered = true;
     return true;
   }
 
@@ -197,11 +206,17 @@ export class RedisPipeline implements IdentifiedConnection {
   }
 
   #onReply(reply: unknown): void {
+    if (this.#socket.destroyed) return;
     const { replyAs, resolve } = this.#shift();
     resolve?.({ type: 'done', reply: (replyAs === 'text' ? toText(reply) : reply) as never });
   }
 
   #onError(message: string): void {
+    if (this.#socket.destroyed) return;
+    const next = this.#pending[this.#head];
+    const isOfSkip = next === undefined || (next.followsUnanswered && SKIP_REJECTED.test(message));
+    // Replies can no longer be matched to commands.
+    if (isOfSkip) return void this.#socket.destroy();
     this.#shift().resolve?.(outcomeOfError(message, true));
     // A demoted master keeps its connections; reconnecting resolves the name to the new master.
     if (!message.startsWith('READONLY') || !this.#isReady) return;
@@ -241,6 +256,7 @@ export class RedisPipeline implements IdentifiedConnection {
     this.#isReady = false;
     this.#redialByMs = Number.POSITIVE_INFINITY;
     this.#runId = '';
+    this.#wasUnanswered = false;
     const unanswered = this.#pending.slice(this.#head);
     this.#pending = [];
     this.#head = 0;
