@@ -7,6 +7,11 @@ import { slope } from '../statistics.js';
 export const STEPS = 6;
 const WARM_UP_CONNECTIONS = 500;
 export const WARM_UP_ROUNDS = 20;
+/** The memory is steady when so many reads are not below the lowest one. */
+const STEADY_READS = 4;
+const STEADY_BYTES = 100_000;
+const READ_MS = 1_000;
+const READS_MAX = 60;
 /** Time in which the kernel frees what it frees with a delay. */
 const KERNEL_FREES_MS = 1_500;
 
@@ -22,6 +27,17 @@ export interface IdleConnections<Reading extends string> {
   beforeSteps?(): Promise<void>;
   /** Bytes by kind, while `connections` are open. */
   read(connections: number): Promise<Record<Reading, number>>;
+}
+
+/** Waits until the memory of the warm-up is given back, over many garbage collections. */
+async function untilSteady(read: (connections: number) => Promise<Record<string, number>>) {
+  let lowest = Number.POSITIVE_INFINITY;
+  for (let i = 0, since = 0; i < READS_MAX && since < STEADY_READS; i++) {
+    await sleep(READ_MS);
+    const { user = 0 } = await read(0);
+    since = user < lowest - STEADY_BYTES ? 0 : since + 1;
+    lowest = Math.min(lowest, user);
+  }
 }
 
 /**
@@ -48,6 +64,7 @@ export async function bytesPerConnection<Reading extends string>(
     open = 0;
   }
   await options.beforeSteps?.();
+  await untilSteady(options.read);
   const points = new Map<string, [number, number][]>();
   for (let step = 1; step <= STEPS; step++) {
     await connectUntil(Math.round((connections * step) / STEPS));
