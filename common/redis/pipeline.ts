@@ -29,16 +29,10 @@ import {
 const TICK_MS = 250;
 /** How long a connection that is to be closed waits for replies, up to a tick more. */
 const REDIAL_MS = 500;
-/** Arguments of CLIENT: the command that follows has no reply. */
-const SKIP_REPLY: CommandArgs = ['reply', 'skip'];
-/** Errors with which a server can reply to that all the same. */
-const SKIP_REJECTED = /^(BUSY|NOAUTH|NOPERM) /;
 
 interface PendingCommand {
   readonly replyAs: 'text' | 'bytes';
   readonly sentAtMs: number;
-  /** An error may be the reply to a command without one that was sent just before. */
-  readonly followsUnanswered: boolean;
   /** Undefined after the command timed out: its reply is still due, and is dropped. */
   resolve: ((outcome: Outcome<never>) => void) | undefined;
 }
@@ -73,9 +67,6 @@ export class RedisPipeline implements IdentifiedConnection {
   #pending: PendingCommand[] = [];
   #head = 0;
   #isReady = false;
-  #canLeaveOutReplies = false;
-  /** A command without a reply was the last one. */
-  #wasUnanswered = false;
   #runId = '';
   /** The connection is to be closed when the commands in flight are answered, or at this time. */
   #redialByMs = Number.POSITIVE_INFINITY;
@@ -124,31 +115,14 @@ export class RedisPipeline implements IdentifiedConnection {
     replyAs: 'text' | 'bytes' = 'text',
   ): Promise<Outcome<Reply>> {
     return new Promise((resolve) => {
-      this.#append(name, args);
-      const followsUnanswered = this.#wasUnanswered;
-      this.#wasUnanswered = false;
-      this.#pending.push({ replyAs, sentAtMs: this.#turnMs, followsUnanswered, resolve });
+      this.#out.append(name, args);
+      if (!this.#isFlushDue) {
+        this.#isFlushDue = true;
+        this.#turnMs = performance.now();
+        atTurnEnd(() => this.#flush());
+      }
+      this.#pending.push({ replyAs, sentAtMs: this.#turnMs, resolve });
     });
-  }
-
-  /**
-   * Sends a command without a reply, for which both processes would have to be woken; to be called
-   * only while ready. Returns false, and sends nothing, if the server does not leave out replies.
-   */
-  executeUnanswered(name: string, args: CommandArgs): boolean {
-    if (!this.#canLeaveOutReplies) return false;
-    this.#append('client', SKIP_REPLY);
-    this.#append(name, args);
-    this.#wasUnanswered = true;
-    return true;
-  }
-
-  #append(name: string, args: CommandArgs): void {
-    this.#out.append(name, args);
-    if (this.#isFlushDue) return;
-    this.#isFlushDue = true;
-    this.#turnMs = performance.now();
-    atTurnEnd(() => this.#flush());
   }
 
   close(): void {
@@ -185,11 +159,8 @@ export class RedisPipeline implements IdentifiedConnection {
       commands.unshift(['auth', ...(username === undefined ? [] : [username]), password]);
     }
     const setUp = commands.map(([name, ...args]) => this.execute(name as string, args));
-    // The user may lack the permission.
-    const leavingOut = this.execute('client', ['reply', 'on']);
     const info = await this.execute<string>('info', ['server', 'replication']);
     const outcomes = await Promise.all(setUp);
-    this.#canLeaveOutReplies = (await leavingOut).type === 'done';
     const identity = info.type === 'done' ? parseIdentity(info.reply) : undefined;
     const isUsable = identity?.isMaster || !this.options.requiresMaster;
     this.#isReady =
@@ -206,17 +177,11 @@ export class RedisPipeline implements IdentifiedConnection {
   }
 
   #onReply(reply: unknown): void {
-    if (this.#socket.destroyed) return;
     const { replyAs, resolve } = this.#shift();
     resolve?.({ type: 'done', reply: (replyAs === 'text' ? toText(reply) : reply) as never });
   }
 
   #onError(message: string): void {
-    if (this.#socket.destroyed) return;
-    const next = this.#pending[this.#head];
-    const isOfSkip = next === undefined || (next.followsUnanswered && SKIP_REJECTED.test(message));
-    // Replies can no longer be matched to commands.
-    if (isOfSkip) return void this.#socket.destroy();
     this.#shift().resolve?.(outcomeOfError(message, true));
     // A demoted master keeps its connections; reconnecting resolves the name to the new master.
     if (!message.startsWith('READONLY') || !this.#isReady) return;
@@ -256,7 +221,6 @@ export class RedisPipeline implements IdentifiedConnection {
     this.#isReady = false;
     this.#redialByMs = Number.POSITIVE_INFINITY;
     this.#runId = '';
-    this.#wasUnanswered = false;
     const unanswered = this.#pending.slice(this.#head);
     this.#pending = [];
     this.#head = 0;

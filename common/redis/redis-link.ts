@@ -86,11 +86,6 @@ export interface RedisLink {
     args: CommandArgs,
   ): Promise<Outcome<Reply>> | undefined;
   publish(channel: string, payload: Buffer): Promise<PublishResult>;
-  /**
-   * The same for a caller that can do without the result, which a standalone Redis then does not
-   * send. Undefined: it was sent, and nothing more is known of it.
-   */
-  publishUnanswered(channel: string, payload: Buffer): Promise<PublishResult> | undefined;
   /** Opens a dedicated connection to a master, for commands with state per connection (WAIT). */
   connectTo(address: string): Redis;
   /** True while commands can be sent. */
@@ -197,8 +192,6 @@ async function connectLink(
   });
   requirements.start();
   const run = executeThrough(pipelines, subscriber, commands);
-  const publish: RedisLink['publish'] = (channel, payload) =>
-    run<number>('spublish', [channel, payload]).then(toPublishResult);
   return {
     commands,
     subscriber,
@@ -210,13 +203,8 @@ async function connectLink(
     log,
     execute: run,
     executeOn,
-    publish,
-    publishUnanswered(channel, payload) {
-      // A Redis Cluster may redirect the command by its reply.
-      const pipeline = isCluster ? undefined : pipelines.to(masters()[0]);
-      const isSent = pipeline?.executeUnanswered('spublish', [channel, payload]);
-      return isSent ? undefined : publish(channel, payload);
-    },
+    publish: (channel, payload) =>
+      run<number>('spublish', [channel, payload]).then(toPublishResult),
     connectTo(address) {
       const redis = clients.openSingle(address, `${name}-own`);
       logOutages(redis, log, `${address} (own)`);

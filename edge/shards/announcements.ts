@@ -34,7 +34,7 @@ export interface AnnouncedEvents {
 }
 
 interface AnnouncementsOptions {
-  readonly link: ScriptLink & Pick<RedisLink, 'publishUnanswered'>;
+  readonly link: ScriptLink & Pick<RedisLink, 'publish'>;
   readonly edgeId: string;
   readonly edgeIncarnation: string;
   readonly names: ShardNames;
@@ -136,7 +136,7 @@ export class Announcements {
           }
         },
       );
-    } else if (devices.length === 0) void link.publishUnanswered(channel, bytes);
+    } else if (devices.length === 0) void link.publish(channel, bytes);
     else void noteDevices(link, channel, devices, keepDevicesS, bytes);
   }
 }

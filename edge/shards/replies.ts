@@ -3,7 +3,7 @@
  * loop: a thousand pushes that arrive in one read are answered with one publish.
  *
  * Bound: `REPLIES_PER_BATCH_MAX` per message; a full batch is published at once. A batch that Redis
- * rejects is dropped, and counted if Redis says so: the router then reports UNKNOWN, which is true.
+ * rejects is dropped and counted: the router then reports UNKNOWN, which is the truth.
  */
 import type { Counter } from 'prom-client';
 import type { Metrics } from '../../common/process/metrics.js';
@@ -20,7 +20,7 @@ export class Replies {
 
   constructor(
     readonly edgeId: string,
-    readonly link: Pick<RedisLink, 'publishUnanswered'>,
+    readonly link: Pick<RedisLink, 'publish'>,
     metrics: Metrics,
   ) {
     this.#dropped = metrics.counter(
@@ -49,7 +49,7 @@ export class Replies {
 
   async #send(channel: string, replies: Reply[]): Promise<void> {
     const bytes = sealReplies({ edgeId: this.edgeId, replies });
-    const result = await this.link.publishUnanswered(channel, bytes);
-    if (result !== undefined && result.type !== 'published') this.#dropped.inc(replies.length);
+    const result = await this.link.publish(channel, bytes);
+    if (result.type !== 'published') this.#dropped.inc(replies.length);
   }
 }

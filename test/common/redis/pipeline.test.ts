@@ -137,69 +137,6 @@ test('authenticates and sets its name on every connection', async () => {
   }
 });
 
-test('a command without a reply runs in its order, and takes no reply of another', async () => {
-  const running = Array.from({ length: 100 }, () => {
-    expect(pipeline.executeUnanswered('incr', ['n'])).toBe(true);
-    expect(pipeline.executeUnanswered('nonsense', [])).toBe(true);
-    return pipeline.execute('incr', ['n']);
-  });
-  const outcomes = await Promise.all(running);
-  expect(outcomes.map((outcome) => outcome.type === 'done' && outcome.reply)).toEqual(
-    running.map((_, i) => 2 * (i + 1)),
-  );
-  expect(pipeline.executeUnanswered('set', ['last', 'x'])).toBe(true);
-  const observer = new Redis(redis.url);
-  try {
-    await eventually(async () => expect(await observer.get('last')).toBe('x'));
-  } finally {
-    observer.disconnect();
-  }
-});
-
-test.each([
-  ['commands in flight', 100],
-  ['none', 0],
-])(
-  'a server that is busy replies to what has no reply, and no other command gets that: with %s',
-  async (_, commands) => {
-    await pipeline.execute('config', ['set', 'busy-reply-threshold', '20']);
-    await pipeline.execute(
-      'mset',
-      Array.from({ length: 200 }, (__, i) => (i % 2 ? i : `k${i + 1}`)),
-    );
-    const observer = new Redis(redis.url);
-    try {
-      const wait = `local function us() local t = redis.call('TIME') return t[1] * 1e6 + t[2] end
-        local till = us() + 5e5 while us() < till do end`;
-      const busy = observer.eval(wait, 0);
-      await eventually(async () => {
-        expect(await pipeline.execute('get', ['k1'])).toMatchObject({ type: 'rejected' });
-      });
-      expect(pipeline.executeUnanswered('incr', ['n'])).toBe(true);
-      const running = Array.from({ length: commands }, (__, i) => {
-        if (i % 2 === 0) pipeline.executeUnanswered('incr', ['n']);
-        return pipeline.execute('get', [`k${i + 1}`]);
-      });
-      for (const outcome of await Promise.all(running)) expect(outcome.type).toBe('unknown');
-      await busy;
-      await eventually(() => expect(pipeline.isReady).toBe(true));
-      expect(await pipeline.execute('get', ['k7'])).toEqual({ type: 'done', reply: '7' });
-    } finally {
-      observer.disconnect();
-    }
-  },
-);
-
-test('a user without the permission to leave out replies receives them', async () => {
-  await pipeline.execute('acl', [
-    ...['setuser', 'limited', 'on', '>secret', '~*', '+@all', '-client|reply'],
-  ]);
-  const limited = await open(redis.url.replace('redis://', 'redis://limited:secret@'));
-  expect(limited.executeUnanswered('incr', ['n'])).toBe(false);
-  expect(await limited.execute('incr', ['n'])).toEqual({ type: 'done', reply: 1 });
-  limited.close();
-});
-
 test('a demoted server rejects all commands in flight, and is left until it is a master', async () => {
   pipeline.close();
   const seen: string[] = [];
