@@ -11,7 +11,7 @@ export const WARM_UP_ROUNDS = 20;
 const STEADY_READS = 4;
 const STEADY_BYTES = 100_000;
 const READ_MS = 1_000;
-const READS_MAX = 60;
+const READS_MAX = 20;
 /** Time in which the kernel frees what it frees with a delay. */
 const KERNEL_FREES_MS = 1_500;
 
