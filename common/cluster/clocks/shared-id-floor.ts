@@ -15,8 +15,12 @@ const INTERVAL_MS = 1_000;
 const IDLE_INTERVALS = 5;
 
 /**
- * A clock that is set forward cannot add more than 3 s to the latest time that was shown.
- *
+ * Longest time by which what was written is carried on: an outage of Redis. A clock that is set forward
+ * cannot add more to the latest time that was shown.
+ */
+const PASSED_MS_MAX = 60_000;
+
+/**
  * Input:  KEYS id-floor; ARGV shownMs, raisedMs of this process
  * Output: `<shownMs> <raisedMs> <time of Redis>` of all processes; empty if the clock has passed both
  */
@@ -26,7 +30,7 @@ local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
 local kept = redis.call('GET', KEYS[1]) or ''
 local shown, raised, atMs = string.match(kept, '^(%d+) (%d+) (%d+)$')
 local passed = nowMs - (atMs or nowMs)
-if passed < 0 or passed > 3000 then passed = 0 end
+if passed < 0 or passed > ${PASSED_MS_MAX} then passed = 0 end
 shown = math.max((shown or 0) + passed, ARGV[1])
 raised = math.max(raised or 0, ARGV[2])
 local left = math.max(shown, raised) - nowMs

@@ -68,6 +68,24 @@ test.each(['', 'one two three', '1 2', '-5 3 1', 'NaN NaN NaN'])(
   },
 );
 
+test.each([
+  [10_000, 10_000],
+  [-10_000, 0],
+  [HOUR_MS, 0],
+])(
+  'what was written %d ms ago by the clock of Redis is %d ms later now',
+  async (agoMs, laterMs) => {
+    const atMs = Date.now() - agoMs;
+    const shownMs = Date.now() + 2 * HOUR_MS;
+    await link.commands.set(key, `${shownMs} 0 ${atMs}`);
+    const idFloor = aheadBy(HOUR_MS);
+    await shareIdFloor(seenBy(idFloor));
+      const floorMs = idFloor.at(performance.now())!;
+    expect(floorMs).toBeGreaterThanOrEqual(shownMs + laterMs - 10);
+    expect(floorMs).toBeLessThanOrEqual(shownMs + laterMs + 10_000);
+  },
+);
+
 test('a key of another type disturbs nothing', async () => {
   await link.commands.rpush(key, 'a');
   const idFloor = aheadBy(HOUR_MS);
