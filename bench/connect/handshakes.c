@@ -23,6 +23,7 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include "../support/devices/program.h"
 
 enum { CLIENTS_MAX = 19500, GROUP = 256, READ_BYTES = 16384 };
 /* Finding a free port takes the kernel longer the fewer ports an address has left. */
@@ -40,17 +41,6 @@ static int epoll, port, is_resuming;
 static const char *request, *accepted;
 static SSL_CTX *context;
 static SSL_SESSION *session;
-
-static void fail(const char *what) {
-  perror(what);
-  exit(1);
-}
-
-static long long now_us(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return time.tv_sec * 1000000LL + time.tv_nsec / 1000;
-}
 
 static int keep_session(SSL *ssl, SSL_SESSION *next) {
   (void)ssl;

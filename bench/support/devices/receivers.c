@@ -31,6 +31,7 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include "program.h"
 
 #ifdef TLS
 #include <openssl/ssl.h>
@@ -69,17 +70,6 @@ static int heartbeat_bytes, answer_bytes;
 enum { SUB = 64, BUCKETS = 40 * SUB };
 static long long histogram[BUCKETS];
 static long long received, awaited = -1, since_us, last_us;
-
-static void fail(const char *what) {
-  perror(what);
-  exit(1);
-}
-
-static long long now_us(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return time.tv_sec * 1000000LL + time.tv_nsec / 1000;
-}
 
 static void record(long long us) {
   if (us < 0) us = 0;
