@@ -1,8 +1,8 @@
 /**
  * Cost of the second hop through the front proxy of a router, with SSE:
  *
- *   userBytesPerDevice        resident memory of the router per idle device, garbage collected: the
- *                             slope over steps, as in `bench:memory`
+ *   userBytesPerDevice        resident memory of the router that no file backs, per idle device,
+ *                             garbage collected: the slope over steps, as in `bench:memory`
  *   accountedBytesPerDevice   the part of it that the router accounts for: the JavaScript heap with
  *                             its array buffers, and the slots of the transport; less noise
  *   direct, fronted           from the call of Push to the arrival at devices that are connected to
