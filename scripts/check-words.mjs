@@ -13,11 +13,10 @@ const TEXTS = /\.(ts|tsx|mjs|js|cc|h|c|proto|md|yaml|yml|tpl|sh|py|json|txt)$|^\
 const LEFT_OUT =
   /^(CHANGELOG\.md|scripts\/check-words\.mjs|package-lock\.json|test\/fuzz\/corpus\/|test\/conformance\/autobahn\.json)/;
 
-/** Where comments have `COLUMNS_MAX` columns at most; not yet in `WIDE`. */
+/** Files whose comments have `COLUMNS_MAX` columns at most. */
 const CODE = /\.(ts|tsx|mjs|js|cc|h|c|proto|sh|py)$|^\.ci\/run$/;
 const COMMENT = /^\s*(\/\*\*|\*|\/\/|#|--)\s/;
 const COLUMNS_MAX = 100;
-const WIDE = /^common\/(redis\/(identity\/|script\.ts)|cluster\/clocks\/|transport\/native\/)/;
 
 /** Each rule: what is found, and what to write. Words are matched whole and in any case. */
 const RULES = [
@@ -60,7 +59,7 @@ const RULES = [
 const files = process.argv.length > 2 ? process.argv.slice(2) : trackedFiles();
 let found = 0;
 for (const file of files) {
-  const isNarrow = CODE.test(file) && !WIDE.test(file);
+  const isNarrow = CODE.test(file);
   for (const [i, line] of readFileSync(file, 'utf8').split('\n').entries()) {
     if (isNarrow && line.length > COLUMNS_MAX && COMMENT.test(line)) {
       found++;

@@ -12,16 +12,18 @@ export type ScriptLink = Pick<RedisLink, 'execute' | 'idFloor'>;
 /** Items for one call of a script, which blocks Redis for all its time: some 10 µs for each. */
 export const ITEMS_MAX = 32;
 
-/** Items whose scopes are equal can go to one call: in a Redis Cluster, those with keys of one slot. */
+/**
+ * Items whose scopes are equal can go to one call: in a Redis Cluster, those with keys of one slot.
+ */
 export function scopeOf({ isCluster }: Pick<RedisLink, 'isCluster'>, channel: string): string {
   return isCluster ? channel : '';
 }
 
 /**
  * Lua for a script that does the same for several items: `each(item, ...)` calls `item`
- * with the rest, and keeps the line that it returns. An item that fails does not keep the others from
- * being done: `reply()` returns a line for each, with a minus before an error. An error that all items
- * have, as of a Redis that is full, becomes the error of the script.
+ * with the rest, and keeps the line that it returns. An item that fails does not keep the others
+ * from being done: `reply()` returns a line for each, with a minus before an error. An error that
+ * all items have, as of a Redis that is full, becomes the error of the script.
  */
 export const LUA_ITEMS = `
 local lines, failed = {}, 0
@@ -41,8 +43,8 @@ end
 `;
 
 /**
- * In the text of a script that makes ids: a variable with the floor of new ids (identity/id-floor.ts),
- * Unix ms or 0.
+ * In the text of a script that makes ids: a variable with the floor of new ids
+ * (identity/id-floor.ts), Unix ms or 0.
  */
 export const ID_FLOOR = 'idFloor';
 

@@ -1,8 +1,8 @@
 /**
  * Every process reports how far the clock of Redis is from its own, so that `longline doctor` finds
- * the machine whose clock is wrong. The reports are one small stream in Redis, `ll:clocks`, with the
- * fields `p` name of the process · `o` clock of Redis minus its own, in ms · `e` error bound in ms.
- * Nothing in Longline depends on them.
+ * the machine whose clock is wrong. The reports are one small stream in Redis, `ll:clocks`, with
+ * the fields `p` name of the process · `o` clock of Redis minus its own, in ms · `e` error bound in
+ * ms. Nothing in Longline depends on them.
  */
 import type { ClockOffset } from '../../process/time/clock-offset.js';
 import type { RedisLink } from '../../redis/redis-link.js';

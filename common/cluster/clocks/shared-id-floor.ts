@@ -1,9 +1,9 @@
 /**
- * Lets all processes have the same floor of new ids (redis/identity/id-floor.ts), and those that start
- * later too. An inbox that was evicted begins again at the floor: if that of one router were below that of
- * another, the inbox could get lower ids than before. What they know is in Redis, `ll:id-floor`: a
- * string, `<shownMs> <raisedMs> <time at which it was written>`, Unix ms by the clock of Redis. It goes
- * when that clock has passed the first two.
+ * Lets all processes have the same floor of new ids (redis/identity/id-floor.ts), and those that
+ * start later too. An inbox that was evicted begins again at the floor: if that of one router were
+ * below that of another, the inbox could get lower ids than before. What they know is in Redis,
+ * `ll:id-floor`: a string, `<shownMs> <raisedMs> <time at which it was written>`, Unix ms by the
+ * clock of Redis. It goes when that clock has passed the first two.
  */
 import type { KnownFloor } from '../../redis/identity/id-floor.js';
 import type { RedisLink } from '../../redis/redis-link.js';
@@ -15,14 +15,15 @@ const INTERVAL_MS = 1_000;
 const IDLE_INTERVALS = 5;
 
 /**
- * Longest time by which what was written is carried on: an outage of Redis. A clock that is set forward
- * cannot add more to the latest time that was shown.
+ * Longest time by which what was written is carried on: an outage of Redis. A clock that is set
+ * forward cannot add more to the latest time that was shown.
  */
 const PASSED_MS_MAX = 60_000;
 
 /**
  * Input:  KEYS id-floor; ARGV shownMs, raisedMs of this process
- * Output: `<shownMs> <raisedMs> <time of Redis>` of all processes; empty if the clock has passed both
+ * Output: `<shownMs> <raisedMs> <time of Redis>` of all processes; empty if the clock has passed
+ * both
  */
 const SHARE = new Script(`
 local time = redis.call('TIME')

@@ -1,14 +1,15 @@
 /**
- * The lowest time of new ids. Redis makes the ids of a stream from its clock, and above the newest one of
- * the stream. After a loss of data that is not enough: if the clock was ahead before, or the clock of a
- * promoted replica is behind, new entries would get the ids of lost ones, or lower ids than devices
- * have. A device that names such an id would be taken for one that has received what it has not.
+ * The lowest time of new ids. Redis makes the ids of a stream from its clock, and above the newest
+ * one of the stream. After a loss of data that is not enough: if the clock was ahead before, or the
+ * clock of a promoted replica is behind, new entries would get the ids of lost ones, or lower ids
+ * than devices have. A device that names such an id would be taken for one that has received what
+ * it has not.
  *
  * So each process follows the clocks of the servers. Once it has connected to another server than
- * before, or a clock was set back, no new id is below the time that any server can have shown by then.
- * That is a lower bound: an answer of a server arrives later than it was made. Processes tell each other
- * what they know, and have nearly the same floor (cluster/clocks/shared-id-floor.ts). Scripts that make
- * ids get it as an argument (script.ts). Pure: times are parameters.
+ * before, or a clock was set back, no new id is below the time that any server can have shown by
+ * then. That is a lower bound: an answer of a server arrives later than it was made. Processes tell
+ * each other what they know, and have nearly the same floor (cluster/clocks/shared-id-floor.ts).
+ * Scripts that make ids get it as an argument (script.ts). Pure: times are parameters.
  */
 
 /** A clock that differs by less than this was not set back. */
@@ -49,7 +50,10 @@ export class IdFloor {
   #raisedMs = 0;
   #isNeeded = false;
 
-  /** Returns the time of the newest id that this process knows; to be set by a process that knows ids. */
+  /**
+   * Returns the time of the newest id that this process knows; to be set by a process that knows
+   * ids.
+   */
   newestIdMs: () => number = () => 0;
 
   /** Unix ms by the clock of Redis; undefined: the clock is enough. */
@@ -58,7 +62,9 @@ export class IdFloor {
     return Math.max(this.#raisedMs, Math.floor(this.#shownMs(nowMs)));
   }
 
-  /** Whether the clock that was read last is below the floor, by more than a late answer explains. */
+  /**
+   * Whether the clock that was read last is below the floor, by more than a late answer explains.
+   */
   isAboveClock(nowMs: number): boolean {
     const aboveMs = Math.max(this.#raisedMs, this.#shownMs(nowMs) - TOLERANCE_MS);
     return this.#isNeeded && aboveMs > this.#newestAheadMs + nowMs;
@@ -92,7 +98,9 @@ export class IdFloor {
     this.#onShown(serverMs, nowMs);
   }
 
-  /** A server at another address than these is no master any more; if it becomes one, it is another. */
+  /**
+   * A server at another address than these is no master any more; if it becomes one, it is another.
+   */
   follow(masters: readonly string[]): void {
     for (const address of this.#runIds.keys()) {
       if (!masters.includes(address)) this.#runIds.delete(address);

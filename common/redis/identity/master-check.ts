@@ -2,12 +2,12 @@
  * Checks that all connections of this process to a master lead to one server, and that it is the
  * server to which the address leads now.
  *
- * The difficulty: connections outlive a change of the address. A name in DNS, a virtual address or a
- * proxy leads to a promoted server, and connections stay with the former master as long as that
+ * The difficulty: connections outlive a change of the address. A name in DNS, a virtual address or
+ * a proxy leads to a promoted server, and connections stay with the former master as long as that
  * lives: subscribers are told nothing, commands succeed, and every probe returns. So every few
  * seconds one master is dialled anew and asked who it is (its run id and role). A connection to
- * another server than the one found is closed and dialled again, so its subscriptions have a gap and
- * are caught up. A connection to a replica never becomes ready.
+ * another server than the one found is closed and dialled again, so its subscriptions have a gap
+ * and are caught up. A connection to a replica never becomes ready.
  *
  * Cost: one connection per process every five seconds.
  */

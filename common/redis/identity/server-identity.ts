@@ -1,7 +1,7 @@
 /**
- * Which server is at the other end of a connection to Redis, and whether it is a master. The name in
- * a URL does not say: it may lead to another server than before, while connections stay where they
- * are.
+ * Identifies the server at the other end of a connection to Redis, and whether it is a master. The
+ * name in a URL does not say: it may lead to another server than before, while connections stay
+ * where they are.
  */
 import { Redis } from 'ioredis';
 import { connectionOptions, type Endpoint } from '../connection.js';
@@ -53,7 +53,8 @@ export function identifyConnection(
   onConnected: (address: string, server: ServerIdentity) => void,
 ): IdentifiedConnection {
   let runId = '';
-  // biome-ignore lint/complexity/useLiteralKeys: `connector` is private; it decides on the reply to INFO with which ioredis ends each connect.
+  // It decides on the reply to INFO with which ioredis ends each connect.
+  // biome-ignore lint/complexity/useLiteralKeys: `connector` is private.
   const connector = redis['connector'];
   connector.check = (info: Record<string, string>) => {
     const identity = identityFrom(info);

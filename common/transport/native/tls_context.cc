@@ -19,8 +19,8 @@ namespace {
 constexpr char kSuiteList[] =
     "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384";
 
-// The first list is for libraries that know it. Others that the library has cost the server up to two
-// hundred times as much (ffdhe8192), and the client chooses.
+// The first list is for libraries that know it. Others that the library has cost the server up to
+// two hundred times as much (ffdhe8192), and the client chooses.
 constexpr const char *kGroupLists[] = {"X25519MLKEM768:X25519:P-256:P-384", "X25519:P-256:P-384"};
 
 constexpr const char *kProtocols[] = {"http/1.1", "mqtt"};

@@ -256,8 +256,8 @@ TlsReceived Tls::handshake(TlsConnection **connection, char *bytes, size_t lengt
   return received;
 }
 
-// The header of the message may be spread over several records. In TLS 1.2 only a ClientHello may be
-// long, and later records may be encrypted.
+// The header of the message may be spread over several records. In TLS 1.2 only a ClientHello may
+// be long, and later records may be encrypted.
 bool Tls::isFirstMessageTooLong(TlsConnection *connection, const char *bytes, size_t length) {
   SSL *ssl = connection->library()->ssl;
   if (ssl != nullptr && SSL_version(ssl) == TLS1_2_VERSION) return false;

@@ -14,8 +14,8 @@ namespace {
 // Longest handshake of TLS: 10 s.
 constexpr uint32_t kHandshakeTicks = 40;
 // Bound on unfinished handshakes, which take up to 58 KB each while OpenSSL 3.5 waits for the
-// client's second flight (43 KB without X25519MLKEM768). The oldest gives way: an honest one takes a
-// second.
+// client's second flight (43 KB without X25519MLKEM768). The oldest gives way: an honest one takes
+// a second.
 constexpr size_t kHandshakesMax = 5000;
 // A slow link carries a record of 16 KB in this time: 30 s.
 constexpr uint32_t kRecordTicks = 120;
