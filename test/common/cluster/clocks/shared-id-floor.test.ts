@@ -80,7 +80,7 @@ test.each([
     await link.commands.set(key, `${shownMs} 0 ${atMs}`);
     const idFloor = aheadBy(HOUR_MS);
     await shareIdFloor(seenBy(idFloor));
-      const floorMs = idFloor.at(performance.now())!;
+    const floorMs = idFloor.at(performance.now())!;
     expect(floorMs).toBeGreaterThanOrEqual(shownMs + laterMs - 10);
     expect(floorMs).toBeLessThanOrEqual(shownMs + laterMs + 10_000);
   },
