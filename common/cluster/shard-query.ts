@@ -148,7 +148,7 @@ export interface ShardQueriesOptions {
   /** Limit of queries in flight; more are rejected as OVERLOADED. */
   readonly inFlightMax: number;
   /** While memory is low, all queries are rejected as OVERLOADED. */
-  readonly memory: Pick<MemoryWatch, 'admits'>;
+  readonly memory: Pick<MemoryWatch, 'beginSend' | 'endSend'>;
   readonly metrics: Metrics;
   readonly role: 'router' | 'control';
 }
@@ -252,10 +252,10 @@ export class ShardQueries {
     const askedId = replyChannel === undefined ? 0 : queryId;
     const envelopes = bodies.map((body) => this.#seal('', body, askedId, replyChannel));
     const bytes = envelopes.reduce((sum, { length }) => sum + length, 0);
-    if (!this.options.memory.admits(bytes)) return Promise.resolve(shortOfMemory());
+    if (!this.options.memory.beginSend(bytes)) return Promise.resolve(shortOfMemory());
     const options = { isFinal, awaitsOwner: false };
     const query = this.#begin(queryId, replyChannel, timeoutMs, options);
-    void send(envelopes).then((sent) => this.#onSent(query, sent));
+    void send(envelopes).then((sent) => this.#onSent(query, bytes, sent));
     return query.result;
   }
 
@@ -272,12 +272,13 @@ export class ShardQueries {
     if (typeof replyChannel === 'object') return Promise.resolve(replyChannel);
     const queryId = ++this.#lastQueryId;
     const askedId = replyChannel === undefined ? 0 : queryId;
-    const bytes = this.#seal(clientId, body, askedId, replyChannel);
-    if (!memory.admits(bytes.length)) return Promise.resolve(shortOfMemory());
+    const envelope = this.#seal(clientId, body, askedId, replyChannel);
+    const bytes = envelope.length;
+    if (!memory.beginSend(bytes)) return Promise.resolve(shortOfMemory());
     const query = this.#begin(queryId, replyChannel, timeoutMs, options);
-    const onSent = (result: SendResult) => this.#onSent(query, result);
-    if (send === undefined) void link.publish(channel, bytes).then(onSent);
-    else send(channel, bytes, onSent);
+    const onSent = (result: SendResult) => this.#onSent(query, bytes, result);
+    if (send === undefined) void link.publish(channel, envelope).then(onSent);
+    else send(channel, envelope, onSent);
     return query.result;
   }
 
@@ -314,7 +315,9 @@ export class ShardQueries {
     return query;
   }
 
-  #onSent(query: PendingQuery, result: SendResult): void {
+  /** @param bytes of the envelopes */
+  #onSent(query: PendingQuery, bytes: number, result: SendResult): void {
+    this.options.memory.endSend(bytes);
     query.observer?.onSent(result);
     if (result.type !== 'unknown') query.waits.sentAtMs = this.#nowMs;
     if (result.type === 'rejected') {

@@ -4,9 +4,8 @@
  * The worker writes each input to shared memory before it runs the parser, so that the main thread
  * can save the input of a hang.
  */
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { collectGarbage } from '../../common/process/memory/collect-garbage.js';
 import { seededRandom } from '../sim/random.js';
 import { loadCorpus, saveInput } from './corpus.js';
 import { INPUT_BYTES_MAX, mutate, pick } from './mutate.js';
@@ -148,8 +147,6 @@ class Fuzzer {
 }
 
 async function run(job: Job): Promise<ParserResult> {
-  setFlagsFromString('--expose-gc');
-  const collect = runInNewContext('gc') as () => void;
   // A parser that pollutes the prototype throws.
   Object.freeze(Object.prototype);
   const random = seededRandom(job.seed);
@@ -165,10 +162,10 @@ async function run(job: Job): Promise<ParserResult> {
     const sliceEndMs = performance.now() + SLICE_MS;
     while (performance.now() < sliceEndMs) await fuzzer.step();
     if (before !== undefined || performance.now() < warmMs) continue;
-    collect();
+    collectGarbage();
     before = process.memoryUsage().heapUsed;
   }
-  collect();
+  collectGarbage();
   const grownBytes = process.memoryUsage().heapUsed - (before ?? 0);
   if (before !== undefined && grownBytes > GROWTH_BYTES_MAX) {
     failures.push(`parsers: the heap has grown by ${grownBytes} bytes`);

@@ -5,11 +5,11 @@
  * before it acts on a reading.
  */
 import { totalmem } from 'node:os';
-import { getHeapStatistics, setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
+import { getHeapStatistics } from 'node:v8';
 import { type Logger, LogInterval } from '../log.js';
 import type { Metrics } from '../metrics.js';
 import { type GroupMemory, MemoryGroup } from './cgroup.js';
+import { collectGarbage } from './collect-garbage.js';
 
 const POLL_MS = 100;
 /**
@@ -23,6 +23,11 @@ const SHARE_MIN = 0.05;
 const BYTES_MIN = 16 * MIB;
 /** Memory that a request takes, as a multiple of its size: it is copied, and leaves garbage. */
 const COPIES = 6;
+/**
+ * As much of it as this is taken only while the request is sent on: it waits for Redis, which may
+ * be long after a reading has shown the rest as used.
+ */
+const SENT_COPIES = 2;
 /** Share of freed memory that is used again: the rest is in pieces that are too small. */
 const REUSED_SHARE = 0.5;
 /** While memory is low, so much of the time at most goes into collections. */
@@ -47,7 +52,7 @@ export class MemoryWatch {
   #tightest: MemoryLimit;
   /** Bytes of requests that have arrived since the last reading. */
   #arrivedBytes = 0;
-  /** Bytes of messages that are arriving. */
+  /** Memory for messages that are arriving or being sent on, beyond what readings show. */
   #reservedBytes = 0;
   #isLow = false;
 
@@ -76,24 +81,38 @@ export class MemoryWatch {
     return this.#isLow;
   }
 
-  /** Whether a request of this size can be admitted. Many may arrive between two readings. */
-  admits(bytes: number): boolean {
-    this.#arrivedBytes += COPIES * bytes;
-    const isDue = this.#isLow ? this.#arrivedBytes > BYTES_MIN / 4 : this.#wouldBeLow();
-    if (isDue) this.#poll();
-    return !this.#isLow && !this.#wouldBeLow();
+  /**
+   * Whether a request of this size can be sent on. If so, it keeps room until `endSend`. Many may
+   * arrive between two readings.
+   */
+  beginSend(bytes: number): boolean {
+    this.#arrivedBytes += (COPIES - SENT_COPIES) * bytes;
+    this.#reservedBytes += SENT_COPIES * bytes;
+    if (this.#hasRoom()) return true;
+    this.endSend(bytes);
+    return false;
+  }
+
+  endSend(bytes: number): void {
+    this.#reservedBytes -= SENT_COPIES * bytes;
   }
 
   /** Keeps room for a message that is arriving, until `release`. Returns false if there is none. */
   reserve(bytes: number): boolean {
     this.#reservedBytes += COPIES * bytes;
-    if (this.admits(0)) return true;
+    if (this.#hasRoom()) return true;
     this.release(bytes);
     return false;
   }
 
   release(bytes: number): void {
     this.#reservedBytes -= COPIES * bytes;
+  }
+
+  #hasRoom(): boolean {
+    const isDue = this.#isLow ? this.#arrivedBytes > BYTES_MIN / 4 : this.#wouldBeLow();
+    if (isDue) this.#poll();
+    return !this.#isLow && !this.#wouldBeLow();
   }
 
   /** Unused share of the memory, 0 to 1. */
@@ -187,14 +206,4 @@ export function isLow({ limitBytes, usedBytes }: MemoryLimit): boolean {
 function describe({ name, limitBytes, usedBytes }: MemoryLimit): string {
   const [used, limit] = [usedBytes, limitBytes].map((bytes) => Math.round(bytes / MIB));
   return `${used} of the ${limit} MiB of its ${name} are used`;
-}
-
-let collect: (() => void) | undefined;
-
-function collectGarbage(): void {
-  if (collect === undefined) {
-    setFlagsFromString('--expose-gc');
-    collect = runInNewContext('gc') as () => void;
-  }
-  collect();
 }

@@ -1,5 +1,5 @@
 /** When the replies to a query are complete, and when there is nothing to wait for any more. */
-import { beforeEach, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { type QueryResult, ShardQueries } from '../../../common/cluster/shard-query.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import type { PublishResult } from '../../../common/redis/redis-link.js';
@@ -20,6 +20,10 @@ let metrics: Metrics;
 let receivers: number;
 /** Answer of Redis to a publish; undefined: the receivers. */
 let published: Promise<PublishResult> | undefined;
+/** For which memory is reserved. */
+let sendingBytes = 0;
+
+afterEach(() => expect(sendingBytes).toBe(0));
 
 beforeEach(() => {
   published = undefined;
@@ -32,7 +36,15 @@ beforeEach(() => {
     channels: { replyChannelFor: () => 'lr:{0}:router', downReason: () => undefined },
     shardCount: 4,
     inFlightMax: 10,
-    memory: { admits: () => true },
+    memory: {
+      beginSend: (bytes) => {
+        sendingBytes += bytes;
+        return true;
+      },
+      endSend: (bytes) => {
+        sendingBytes -= bytes;
+      },
+    },
     metrics,
     role: 'router',
   });

@@ -4,11 +4,10 @@
  */
 import { readFileSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { pino } from 'pino';
+import { collectGarbage } from '../../../common/process/memory/collect-garbage.js';
 import {
   NativeTransport,
   nativeUnavailableReason,
@@ -316,7 +315,7 @@ withNative('records of TLS 1.3', () => {
   test('keys are in pages that a core dump leaves out', async () => {
     // Else the blocks of former transports are freed meanwhile, and mapped again at the same
     // addresses.
-    await collectGarbage();
+    await freeGarbage();
     const before = undumpedBlocks();
     await open();
     const added = [...undumpedBlocks()].filter((block) => !before.has(block));
@@ -325,9 +324,8 @@ withNative('records of TLS 1.3', () => {
   });
 
   /** Resolves when what is not referenced any more is freed, also in the addon. */
-  async function collectGarbage(): Promise<void> {
-    setFlagsFromString('--expose-gc');
-    (runInNewContext('gc') as () => void)();
+  async function freeGarbage(): Promise<void> {
+    collectGarbage();
     await nextTurn();
   }
 

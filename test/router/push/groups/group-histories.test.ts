@@ -104,7 +104,7 @@ function routerOn(link: RedisLink, replyChannel: string, clientsMax?: number) {
     channels: { replyChannelFor: () => replyChannel, downReason: () => undefined },
     shardCount: SHARDS,
     inFlightMax: 1_000,
-    memory: { admits: () => true },
+    memory: { beginSend: () => true, endSend: () => {} },
     metrics,
     role: 'router',
   });
