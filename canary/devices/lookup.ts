@@ -15,17 +15,25 @@ export async function lookUpEdge(
   url: URL,
   token: string | undefined,
   signal: AbortSignal,
+  answerMsMax = ANSWER_MS_MAX,
 ): Promise<URL> {
-  const response = await fetch(url, {
-    headers: {
-      accept: 'application/json',
-      ...(token !== undefined && { authorization: `Bearer ${token}` }),
-    },
-    signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS_MAX)]),
-  });
-  const body = (await response.json()) as { url?: string };
-  if (response.status !== 200 || body.url === undefined) {
-    throw new Error(`the router answered ${response.status}`);
+  // In AbortSignal.any, Node.js 20 forgets an AbortSignal.timeout at a garbage collection.
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(new Error('no answer in time')), answerMsMax);
+  try {
+    const response = await fetch(url, {
+      headers: {
+        accept: 'application/json',
+        ...(token !== undefined && { authorization: `Bearer ${token}` }),
+      },
+      signal: AbortSignal.any([signal, late.signal]),
+    });
+    const body = (await response.json()) as { url?: string };
+    if (response.status !== 200 || body.url === undefined) {
+      throw new Error(`the router answered ${response.status}`);
+    }
+    return new URL(body.url);
+  } finally {
+    clearTimeout(timer);
   }
-  return new URL(body.url);
 }

@@ -116,7 +116,8 @@ export class Jwks {
 
 async function download(url: string, timeoutMs: number): Promise<string> {
   const response = await fetch(url, {
-    redirect: 'error',
+    // With `error`, Node.js 20 forgets the signal at a garbage collection, and waits for ever.
+    redirect: 'manual',
     headers: { accept: 'application/jwk-set+json, application/json' },
     signal: AbortSignal.timeout(timeoutMs),
   });

@@ -81,7 +81,7 @@ export class HttpPoster {
       headers: { ...headers, 'content-length': Buffer.byteLength(body), 'user-agent': 'Longline' },
       agent: this.#agents[isTls ? 'https:' : 'http:'],
       lookup: this.#lookup,
-      signal: AbortSignal.any([signal, AbortSignal.timeout(this.answerMsMax)]),
+      signal,
     };
     return new Promise((resolve) => {
       const request = (isTls ? httpsRequest : httpRequest)(url, options, (response) => {
@@ -94,10 +94,13 @@ export class HttpPoster {
           if (bytes > ANSWER_BYTES_MAX) request.destroy();
         });
       });
-      request.on('error', (error) => {
-        const isLate = error.name === 'TimeoutError' || error.name === 'AbortError';
-        resolve(isLate ? `no answer within ${this.answerMsMax} ms` : error.message);
-      });
+      // With AbortSignal.any, Node.js 20 forgets the time at a garbage collection.
+      const timer = setTimeout(
+        () => request.destroy(new Error(`no answer within ${this.answerMsMax} ms`)),
+        this.answerMsMax,
+      );
+      request.on('close', () => clearTimeout(timer));
+      request.on('error', (error) => resolve(error.message));
       request.end(body);
     });
   }

@@ -5,6 +5,7 @@ import { pino } from 'pino';
 import { Jwks, type JwksTimes } from '../../../common/auth/jwks.js';
 import { JwtVerifier } from '../../../common/auth/jwt.js';
 import { KeySet } from '../../../common/auth/key-set.js';
+import { collectGarbage } from '../../../common/process/memory/collect-garbage.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import { eventually } from '../../support/eventually.js';
 import { claimsOf, jwkOf, p256, rsa, SECRET, signed } from '../../support/tokens.js';
@@ -151,6 +152,21 @@ test.each(FAULTS.filter(([fault]) => fault !== 'sends a secret'))(
       });
     }
     answer = answers([jwkOf(rsa, 'rsa-1')]);
+    await jwks.refetch();
+    expect(await verifier.verify(rsaToken())).toMatchObject({ clientId: 'alice' });
+  },
+);
+
+test.each(FAULTS.filter(([fault]) => /never|only/.test(fault)))(
+  'a server that %s does not hold up the next fetch when garbage is collected',
+  async (_, fault) => {
+    answer = fault;
+    const timer = setInterval(collectGarbage, 20);
+    const { verifier, jwks } = await open({ timeoutMs: 300 });
+    clearInterval(timer);
+    answer = answers([jwkOf(rsa, 'rsa-1')]);
+    // The first may be one that the server had not answered.
+    await jwks.refetch();
     await jwks.refetch();
     expect(await verifier.verify(rsaToken())).toMatchObject({ clientId: 'alice' });
   },

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, expect, test } from '@jest/globals';
+import { collectGarbage } from '../../../../common/process/memory/collect-garbage.js';
 import { HttpPoster } from '../../../../router/events/webhooks/http-post.js';
 
 const LOOPBACK = ['127.0.0.0/8', '::1'];
@@ -75,6 +76,12 @@ test('an answer of 10 MB is not read to its end', async () => {
   expect(await post(url)).toBeUndefined();
   // It would write forever.
   await once(answer!, 'close');
+});
+
+test('an endpoint that hangs fails also when garbage is collected meanwhile', async () => {
+  const timer = setInterval(collectGarbage, ANSWER_MS_MAX / 10);
+  expect(await post(await serve(() => {}))).toBe(`no answer within ${ANSWER_MS_MAX} ms`);
+  clearInterval(timer);
 });
 
 test('an endpoint that hangs, or closes the connection, fails', async () => {
