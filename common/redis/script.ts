@@ -43,10 +43,11 @@ end
 `;
 
 /**
- * In the text of a script that makes ids: a variable with the floor of new ids
- * (identity/id-floor.ts), Unix ms or 0.
+ * Variables in the text of a script that makes ids (identity/id-floor.ts): the floor of the first
+ * id of a stream, Unix ms, and whether it is that of all ids.
  */
 export const ID_FLOOR = 'idFloor';
+export const IS_FLOOR_RAISED = 'isFloorRaised';
 
 interface Text {
   readonly text: string;
@@ -54,16 +55,15 @@ interface Text {
 }
 
 export class Script {
+  /** A script that makes ids takes the floor as its last argument. */
+  readonly #makesIds: boolean;
   readonly #plain: Text;
-  /** Takes the floor as its last argument; undefined for a script that makes no ids. */
-  readonly #withFloor: Text | undefined;
+  readonly #raised: Text;
 
   constructor(text: string) {
-    const makesIds = text.includes(ID_FLOOR);
-    this.#plain = textOf(makesIds ? `local ${ID_FLOOR} = 0\n${text}` : text);
-    this.#withFloor = makesIds
-      ? textOf(`local ${ID_FLOOR} = tonumber(table.remove(ARGV))\n${text}`)
-      : undefined;
+    this.#makesIds = text.includes(ID_FLOOR);
+    this.#plain = textOf(this.#makesIds ? takingFloor(text, false) : text);
+    this.#raised = this.#makesIds ? textOf(takingFloor(text, true)) : this.#plain;
   }
 
   /** @param parse converts a reply to the result */
@@ -74,13 +74,10 @@ export class Script {
     replyAs: 'text' | 'bytes',
     parse: (reply: Reply) => Result,
   ): Promise<Outcome<Result>> {
-    const floorMs = this.#withFloor && link.idFloor.at(performance.now());
-    const { text, sha1 } = floorMs === undefined ? this.#plain : this.#withFloor!;
-    const argsOf = (script: string) => {
-      const all = [script, keys.length, ...keys, ...args];
-      if (floorMs !== undefined) all.push(floorMs);
-      return all;
-    };
+    const { idFloor } = link;
+    const floor = this.#makesIds ? [idFloor.at(performance.now())] : [];
+    const { text, sha1 } = idFloor.isRaised ? this.#raised : this.#plain;
+    const argsOf = (script: string) => [script, keys.length, ...keys, ...args, ...floor];
     const parsed = (outcome: Outcome<Reply>): Outcome<Result> =>
       outcome.type === 'done' ? { type: 'done', reply: parse(outcome.reply) } : outcome;
     return link.execute<Reply>('evalsha', argsOf(sha1), replyAs).then((outcome) => {
@@ -109,6 +106,11 @@ export class Script {
     const outcome = await this.run(link, keys, args, 'text', read);
     return outcome.type === 'done' ? outcome.reply : Array(count).fill(outcome);
   }
+}
+
+function takingFloor(text: string, isRaised: boolean): string {
+  const variables = `${ID_FLOOR}, ${IS_FLOOR_RAISED}`;
+  return `local ${variables} = tonumber(table.remove(ARGV)), ${isRaised}\n${text}`;
 }
 
 function textOf(text: string): Text {

@@ -15,7 +15,7 @@
  *
  * Nothing of this is written while events are off.
  */
-import { ID_FLOOR, Script } from '../../redis/script.js';
+import { ID_FLOOR, IS_FLOOR_RAISED, Script } from '../../redis/script.js';
 
 export interface EventBounds {
   /** Maximum events of one shard; beyond it, the oldest are removed. */
@@ -55,13 +55,17 @@ export const DUE_KEPT_MS = 32 * 24 * 60 * 60 * 1000;
 export function luaEvents({ countMax, keepMs }: EventBounds): string {
   return `
 local newestEvent = ''
+local clock
 local function clockMs()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  if not clock then
+    local time = redis.call('TIME')
+    clock = time[1] * 1000 + math.floor(time[2] / 1000)
+  end
+  return clock
 end
 local function event(channel, kind, client, ...)
   local stream = channel .. ':ev'
-  if ${ID_FLOOR} > 0 and clockMs() < ${ID_FLOOR} then
+  if clockMs() < ${ID_FLOOR} and (${IS_FLOOR_RAISED} or redis.call('EXISTS', stream) == 0) then
     local added = redis.pcall('XADD', stream, 'MAXLEN', ${countMax}, string.format('%d-0', ${ID_FLOOR}),
       't', kind, 'c', client, ...)
     -- It fails if the newest event is not below the floor.

@@ -11,7 +11,13 @@
  * Routers and edges of the version before can be mixed with those of this one, on the same inboxes.
  */
 import type { Outcome } from '../../redis/execute.js';
-import { ID_FLOOR, LUA_ITEMS, Script, type ScriptLink } from '../../redis/script.js';
+import {
+  ID_FLOOR,
+  IS_FLOOR_RAISED,
+  LUA_ITEMS,
+  Script,
+  type ScriptLink,
+} from '../../redis/script.js';
 import type { EventBounds } from '../events/event-stream.js';
 import { luaStored } from '../events/push-events.js';
 import { pushChecksum } from '../history/checksums.js';
@@ -156,7 +162,8 @@ local function keep(inbox, ack, idem, payload, ttl, checksum, contentType, offse
     end
     id = call('XADD', inbox, next, entry(payload, expiry, held, contentType, checksum, part))
   end
-  if now < ${ID_FLOOR} and number(string.match(id, '^%d+')) < ${ID_FLOOR} then
+  if now < ${ID_FLOOR} and (${IS_FLOOR_RAISED} or count == 0)
+    and number(string.match(id, '^%d+')) < ${ID_FLOOR} then
     call('XDEL', inbox, id)
     id = call('XADD', inbox, format('%d-0', ${ID_FLOOR}), entry(payload, expiry, held, contentType, checksum, part))
   end

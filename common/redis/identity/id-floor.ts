@@ -5,11 +5,12 @@
  * than devices have. A device that names such an id would be taken for one that has received what
  * it has not.
  *
- * So each process follows the clocks of the servers. Once it has connected to another server than
- * before, or a clock was set back, no new id is below the time that any server can have shown by
- * then. That is a lower bound: an answer of a server arrives later than it was made. Processes tell
- * each other what they know, and have nearly the same floor (cluster/clocks/shared-id-floor.ts).
- * Scripts that make ids get it as an argument (script.ts). Pure: times are parameters.
+ * So each process follows the clocks of the servers, and the first id of a stream is not below the
+ * time that any server can have shown by then. That is a lower bound: an answer of a server arrives
+ * later than it was made. Once the process has connected to another server than before, or a clock
+ * was set back, the floor is raised above the newest id, and holds for all ids. Processes tell each
+ * other what they know, and have nearly the same floor (cluster/clocks/shared-id-floor.ts). Scripts
+ * that make ids get it as an argument (script.ts). Pure: times are parameters.
  */
 
 /** A clock that differs by less than this was not set back. */
@@ -48,7 +49,7 @@ export class IdFloor {
   #newestAheadMs = Number.NEGATIVE_INFINITY;
   #startEndsMs: number | undefined;
   #raisedMs = 0;
-  #isNeeded = false;
+  #isRaised = false;
 
   /**
    * Returns the time of the newest id that this process knows; to be set by a process that knows
@@ -56,10 +57,14 @@ export class IdFloor {
    */
   newestIdMs: () => number = () => 0;
 
-  /** Unix ms by the clock of Redis; undefined: the clock is enough. */
-  at(nowMs: number): number | undefined {
-    if (!this.#isNeeded) return undefined;
+  /** Unix ms by the clock of Redis; 0 before the first reading. */
+  at(nowMs: number): number {
     return Math.max(this.#raisedMs, Math.floor(this.#shownMs(nowMs)));
+  }
+
+  /** Whether it holds for all ids, not only for the first of a stream. */
+  get isRaised(): boolean {
+    return this.#isRaised;
   }
 
   /**
@@ -67,7 +72,7 @@ export class IdFloor {
    */
   isAboveClock(nowMs: number): boolean {
     const aboveMs = Math.max(this.#raisedMs, this.#shownMs(nowMs) - TOLERANCE_MS);
-    return this.#isNeeded && aboveMs > this.#newestAheadMs + nowMs;
+    return this.#isRaised && aboveMs > this.#newestAheadMs + nowMs;
   }
 
   /** For other processes. */
@@ -114,7 +119,7 @@ export class IdFloor {
 
   #raise(floorMs: number): void {
     this.#raisedMs = Math.max(this.#raisedMs, floorMs);
-    this.#isNeeded = true;
+    this.#isRaised = true;
   }
 
   #onShown(serverMs: number, nowMs: number): void {

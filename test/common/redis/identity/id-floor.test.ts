@@ -23,7 +23,7 @@ function started(): IdFloor {
   return floor;
 }
 
-test('there is none while the server is the same, and its clock is not set back', () => {
+test('is not raised, nor above the clock, while the server is the same, and its clock is right', () => {
   const floor = started();
   for (const sinceMs of [0, 1, HOUR_MS, DAY_MS, 30 * DAY_MS]) {
     const nowMs = LATER_MS + sinceMs;
@@ -31,9 +31,20 @@ test('there is none while the server is the same, and its clock is not set back'
     const serverMs = START_MS + nowMs * (1 - 1e-4);
     floor.observe(serverMs, nowMs, nowMs);
     connect(floor, serverMs - 500, nowMs, '0');
-    expect(floor.at(nowMs)).toBeUndefined();
+    expect(floor.isRaised).toBe(false);
+    expect(floor.at(nowMs)).toBeLessThanOrEqual(serverMs);
+    expect(floor.at(nowMs)).toBeGreaterThan(serverMs - 1_000);
   }
 });
+
+test('is above what a clock that was just set back shows, before it is read again', () => {
+  const floor = started();
+  floor.observe(START_MS + LATER_MS, LATER_MS, LATER_MS);
+  expect(floor.isRaised).toBe(false);
+  expect(floor.at(LATER_MS + 1_900)).toBeGreaterThanOrEqual(START_MS + LATER_MS + 1_899);
+});
+
+test('is 0 before the first reading', () => expect(new IdFloor().at(LATER_MS)).toBe(0));
 
 test.each([HOUR_MS, 0, -HOUR_MS])(
   'is above every time that a server can have shown, for another one whose clock is %d ms ahead',
@@ -51,10 +62,10 @@ test.each([HOUR_MS, 0, -HOUR_MS])(
   },
 );
 
-test('a clock that is set back needs one, without another server', () => {
+test('a clock that is set back raises it, without another server', () => {
   const floor = started();
   floor.observe(START_MS + LATER_MS + HOUR_MS, LATER_MS, LATER_MS);
-  expect(floor.at(LATER_MS)).toBeUndefined();
+  expect(floor.isRaised).toBe(false);
   floor.observe(START_MS + LATER_MS + 2_000, LATER_MS + 2_000, LATER_MS + 2_000);
   expect(floor.at(LATER_MS + 2_000)).toBeGreaterThan(START_MS + LATER_MS + HOUR_MS);
   expect(floor.isAboveClock(LATER_MS + 2_000)).toBe(true);
@@ -76,7 +87,7 @@ test('an answer that was late does not look like a clock that is ahead, or was s
   floor.observe(START_MS + LATER_MS, LATER_MS, LATER_MS + 3_000);
   floor.observe(START_MS + LATER_MS + 6_000, LATER_MS + 3_000, LATER_MS + 6_000);
   floor.observe(START_MS + LATER_MS + 7_000, LATER_MS + 7_000, LATER_MS + 10_000);
-  expect(floor.at(LATER_MS + 10_000)).toBeUndefined();
+  expect(floor.isRaised).toBe(false);
   connect(floor, START_MS + LATER_MS + 10_000, LATER_MS + 10_000);
   expect(floor.at(LATER_MS + 10_000)).toBeLessThanOrEqual(START_MS + LATER_MS + 10_001);
 });
@@ -84,7 +95,7 @@ test('an answer that was late does not look like a clock that is ahead, or was s
 test('a process that has just started knows nothing that a server may have lost', () => {
   const floor = started();
   connect(floor, START_MS - 500, 100);
-  expect(floor.at(100)).toBeUndefined();
+  expect(floor.isRaised).toBe(false);
   connect(floor, START_MS + LATER_MS - 500, LATER_MS);
   expect(floor.at(LATER_MS)).toBeGreaterThan(START_MS + LATER_MS - 500);
 });
@@ -99,7 +110,7 @@ test('is above the newest id that this process knows', () => {
 test('is higher for each other server', () => {
   const floor = started();
   connect(floor, START_MS + LATER_MS, LATER_MS, 'b');
-  const first = floor.at(LATER_MS)!;
+  const first = floor.at(LATER_MS);
   // Another connection to the same server.
   connect(floor, START_MS + LATER_MS, LATER_MS, 'b');
   expect(floor.at(LATER_MS)).toBe(first);
@@ -139,12 +150,12 @@ test('no id of a server that takes over is one of the servers before it, or lowe
         const [first, then] = aheadMs.map((ms) => START_MS + nowMs + ms) as [number, number];
         connect(floor, first, nowMs);
         // The lowest ids: the streams have none.
-        const lowest = Math.max(floor.at(nowMs) ?? 0, Math.min(first, then));
+        const lowest = Math.max(floor.at(nowMs), Math.min(first, then));
         expect(lowest).toBeGreaterThanOrEqual(highest);
         floor.observe(first, nowMs, nowMs);
         floor.observe(then, nowMs, nowMs);
         const isSetBack = then < first - 1_000;
-        highest = Math.max(highest, first, floor.at(nowMs) ?? 0);
+        highest = Math.max(highest, first, floor.at(nowMs));
         if (isSetBack) expect(floor.at(nowMs)).toBeGreaterThanOrEqual(highest);
         highest = Math.max(highest, then);
         nowMs += sinceMs;
