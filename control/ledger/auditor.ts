@@ -11,6 +11,12 @@ export const AUDIT_STEP_MS = 1_000;
 /** Each shard is audited once in this many steps. */
 const AUDIT_STEPS = 10;
 
+/**
+ * Scripts in progress. Pushes wait for each: those of a Redis Cluster have one shard each, and
+ * several masters.
+ */
+const CLUSTER_SCRIPTS = 16;
+
 export interface AuditorOptions {
   readonly link: ScriptLink & Pick<RedisLink, 'isCluster'>;
   readonly names: ShardNames;
@@ -28,7 +34,12 @@ export class Auditor {
     if (this.#isStepping) return;
     this.#isStepping = true;
     const part = this.#step++ % AUDIT_STEPS;
-    await Promise.all(this.#scriptsOf(part).map((shards) => this.#audit(ledger, shards)));
+    const scripts = this.#scriptsOf(part).values();
+    const run = async () => {
+      for (const shards of scripts) await this.#audit(ledger, shards);
+    };
+    const atOnce = this.options.link.isCluster ? CLUSTER_SCRIPTS : 1;
+    await Promise.all(Array.from({ length: atOnce }, run));
     this.#isStepping = false;
   }
 
@@ -50,7 +61,14 @@ export class Auditor {
     return scripts;
   }
 
+  /** Pushes that wait are served between two audits of shards from which much is to be removed. */
   async #audit(ledger: Ledger, shards: readonly number[]): Promise<void> {
+    let left = shards;
+    while (left.length > 0) left = await this.#auditOnce(ledger, left);
+  }
+
+  /** Returns the shards that are to be audited again. */
+  async #auditOnce(ledger: Ledger, shards: readonly number[]): Promise<number[]> {
     const { link, names } = this.options;
     const sentAtMs = performance.now();
     const starts = shards.map((shard) => ledger.begin(shard, sentAtMs));
@@ -59,10 +77,13 @@ export class Auditor {
     const areCounted = shards.map((shard) => ledger.isCountDue(shard, sentAtMs));
     const isMixed = ledger.isMixed(sentAtMs);
     const outcomes = await auditShards(link, channels, wereEmpty, areCounted, isMixed);
+    const again: number[] = [];
     for (const [i, outcome] of outcomes.entries()) {
       if (outcome.type !== 'done') continue;
+      if (!outcome.reply.isSwept) again.push(shards[i]!);
       const lost = ledger.onAudit(shards[i]!, outcome.reply, starts[i]!, performance.now());
       if (lost > 0) void link.execute('hincrby', [ledgerKey(channels[i]!), 'lost', lost]);
     }
+    return again;
   }
 }

@@ -149,7 +149,7 @@ export class Pusher {
     );
     this.#dropped = metrics.counter(
       'longline_router_inbox_dropped_total',
-      'Stored pushes removed because they had expired or their inbox was full',
+      'Stored pushes that a new one removed because they had expired or their inbox was full',
     );
     this.#replaced = metrics.counter(
       'longline_router_inbox_replaced_total',

@@ -41,6 +41,10 @@ const IDEMPOTENCY_MS = 10 * 60 * 1000;
  * pushes need not give them more time to live.
  */
 const SPARE_MS_MAX = 5 * 60 * 1000;
+/** A push removes so many expired entries at most, unless it needs the room: the audit has time. */
+const EXPIRED_MAX = 8;
+/** Entries of an inbox that are read at a time at most, when many have expired: it copies them. */
+const READ_MAX = 32;
 
 /**
  * Lua function that stores a push.
@@ -60,8 +64,8 @@ ${events === undefined ? '' : luaStored(events)}
 local function number(text)
   return tonumber(text) or 0
 end
-local function fits(due, count, bytes)
-  return due > now and count < countMax and bytes <= bytesMax
+local function fits(count, bytes)
+  return count < countMax and bytes <= bytesMax
 end
 local function entry(payload, expiry, held, contentType, checksum, part)
   local sum = format('%d', checksum + expiry + held)
@@ -72,33 +76,43 @@ local function entry(payload, expiry, held, contentType, checksum, part)
   return 'p', payload, 'x', format('%d', expiry), 'b', format('%d', held), 'c', contentType, 's', sum
 end
 
--- Drops the oldest entries of an inbox until a push of this size fits.
-local function makeRoom(inbox, ack, held, count, bytes)
+-- Drops entries that have expired, at most so many, and the oldest ones until a push of this size
+-- fits.
+local function makeRoom(inbox, ack, held, count, bytes, expiredMax)
   if not held then
     local newest = call('XREVRANGE', inbox, '+', '-', 'COUNT', 1)[1]
     held = number(newest[2][6]) + #newest[2][2]
     call('HDEL', ack, 'floor', 'due')
   end
   local floor, due, gone
-  local dropped = 0
+  local dropped, expired = 0, 0
   local freed = tonumber(call('HGET', ack, 'freed'))
-  local read = call('XRANGE', inbox, '-', '+', 'COUNT', 2)
-  local oldest, following = read[1], read[2]
+  local read, at, size = call('XRANGE', inbox, '-', '+', 'COUNT', 2), 1, 2
+  local oldest = read[1]
   while oldest do
     -- A corrupt entry has expired: it leaves the inbox.
     floor, due = number(oldest[2][6]), number(oldest[2][4])
-    if fits(due, count, held - floor - math.max(freed or 0, 0) + bytes) then break end
-    call('XDEL', inbox, oldest[1])
-    countLeft(inbox, due > now and 'evicted' or 'expired', 1)
+    local isKept = due > now or expired >= expiredMax
+    if isKept and fits(count, held - floor - math.max(freed or 0, 0) + bytes) then break end
+    if due <= now then expired = expired + 1 end
 ${events === undefined ? '' : "    left(inbox, oldest[1], due <= now and 'expired' or 'inbox_full')"}
-    gone, count, dropped = oldest[1], count - 1, dropped + 1
-    following = following or call('XRANGE', inbox, '-', '+', 'COUNT', 1)[1]
+    gone, count, dropped, at = oldest[1], count - 1, dropped + 1, at + 1
+    if at > size then
+      size = math.min(2 * size, ${READ_MAX})
+      read, at = call('XRANGE', inbox, '(' .. gone, '+', 'COUNT', size), 1
+    end
+    local following = read[at]
     if freed then
       local nextFloor = floor + #oldest[2][2]
       freed = freed - ((following and number(following[2][6]) or held) - nextFloor)
-      call('HSET', ack, 'freed', format('%d', freed))
     end
-    oldest, following = following, nil
+    oldest = following
+  end
+  if dropped > 0 then
+    call('XTRIM', inbox, 'MAXLEN', count)
+    countLeft(inbox, 'expired', expired)
+    countLeft(inbox, 'evicted', dropped - expired)
+    if freed then call('HSET', ack, 'freed', format('%d', freed)) end
   end
   if not oldest then floor, due = held, nil end
   return held, floor, due, count, gone, dropped
@@ -143,7 +157,8 @@ local function keep(inbox, ack, idem, payload, ttl, checksum, contentType, offse
   local isRenewal = not (held and now < renewAt and ttl <= longest)
   local id, gone
   local dropped = 0
-  if not isRenewal and fits(due, count, held - floor + #payload) then
+  -- Entries that have expired count until a renewal or the audit removes many of them at once.
+  if not isRenewal and fits(count, held - floor + #payload) then
     -- False if there is no inbox.
     id = call('XADD', inbox, 'NOMKSTREAM', '*',
       entry(payload, expiry, held, contentType, checksum, part))
@@ -152,7 +167,7 @@ local function keep(inbox, ack, idem, payload, ttl, checksum, contentType, offse
     local next = '*'
     count = call('XLEN', inbox)
     if count > 0 then
-      held, floor, due, count, gone, dropped = makeRoom(inbox, ack, held, count, #payload)
+      held, floor, due, count, gone, dropped = makeRoom(inbox, ack, held, count, #payload, ${EXPIRED_MAX})
       due = due or expiry
     else
       -- This push becomes the oldest.

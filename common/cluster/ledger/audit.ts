@@ -10,10 +10,11 @@ import { counterKey, LUA_COMMON } from '../inbox.js';
 import { CAUSES, type Cause, UNCOUNTED_AFTER_MS } from './left.js';
 
 /**
- * Maximum inboxes in which one audit looks for expired pushes: some 5 µs each, for which it blocks
- * Redis.
+ * Maximum expired pushes that one script removes, and an inbox in which it looks for them counts as
+ * so many: some 3 µs each, for which it blocks Redis.
  */
-const SWEPT_MAX = 500;
+const REMOVED_MAX = 150;
+const INBOX_COST = 4;
 /** Maximum inboxes of a shard whose pushes are counted, a microsecond or two each. */
 export const COUNTED_MAX = 5_000;
 /**
@@ -31,17 +32,20 @@ const NOTED_MS = UNCOUNTED_AFTER_MS / 2;
  *         else 0; a digit for each shard: 1 if it is known that it was never pushed to when the
  *         caller looked before; another one: 1 to count what waits
  * Output: a line for each shard: accepted, the causes in their order, waiting or -1 for not
- *         counted, missing, lost, base, since, inboxes
+ *         counted, missing, lost, base, since, inboxes, 0 if there was no time left to remove all
+ *         that has expired, else 1
  */
 const AUDIT = new Script(`local countMax, bytesMax = 1e15, 1e15
 ${LUA_ITEMS}${LUA_COMMON}${luaKeep(undefined)}
+local left = ${REMOVED_MAX}
 -- Removes what has expired. Returns when to look again; nil if the inbox has gone.
 local function sweep(inbox, ack)
   local count, due = call('XLEN', inbox), nil
   if count > 0 then
     local known, gone = call('HMGET', ack, 'held', 'gone'), nil
-    local held, floor = unpackState(known[1]), nil
-    held, floor, due, count, gone = makeRoom(inbox, ack, held, count, 0)
+    local held, floor, dropped = unpackState(known[1]), nil, nil
+    held, floor, due, count, gone, dropped = makeRoom(inbox, ack, held, count, 0, left)
+    left = left - dropped
     if gone and not (known[2] and isBefore(gone, known[2])) then call('HSET', ack, 'gone', gone) end
   end
   if due then return due end
@@ -49,15 +53,22 @@ local function sweep(inbox, ack)
   if restMs > 0 then return now + restMs end
   call('DEL', inbox)
 end
+-- Returns whether nothing has expired that could be removed at once.
 local function sweepAll(channel)
-  local due = call('ZRANGE', channel .. ':wait', '-inf', format('%d', now), 'BYSCORE',
-    'LIMIT', 0, ${SWEPT_MAX})
+  if left <= 0 then return false end
+  local wait, isFull = channel .. ':wait', false
+  local due = call('ZRANGE', wait, '-inf', format('%d', now), 'BYSCORE',
+    'LIMIT', 0, math.ceil(left / ${INBOX_COST}))
   for _, client in ipairs(due) do
+    left = left - ${INBOX_COST}
     local at = sweep(channel .. ':in:' .. client, channel .. ':ack:' .. client)
+    local noted = at and redis.pcall('ZADD', wait, format('%d', at), client)
+    if not at then call('ZREM', wait, client) end
     -- A Redis that is full rejects it: then the next audit looks again.
-    if at then redis.pcall('ZADD', channel .. ':wait', format('%d', at), client)
-    else call('ZREM', channel .. ':wait', client) end
+    if type(noted) == 'table' then isFull = true end
+    if left <= 0 then break end
   end
+  return left > 0 or isFull
 end
 local function countWaiting(channel)
   local waiting = 0
@@ -69,7 +80,7 @@ end
 local function audit(seq, wasEmpty, isCounted)
   local channel = string.sub(seq, 1, -5)
   local ledger = channel .. ':led'
-  sweepAll(channel)
+  local isSwept = sweepAll(channel) and 1 or 0
   local inboxes, waiting = call('ZCARD', channel .. ':wait'), -1
   if isCounted and inboxes <= ${COUNTED_MAX} then waiting = countWaiting(channel) end
   local read = call('HMGET', ledger, ${CAUSES.map((cause) => `'${cause}'`).join(', ')},
@@ -77,7 +88,7 @@ local function audit(seq, wasEmpty, isCounted)
   local n = ${CAUSES.length}
   local accepted, known = number(call('GET', seq)) + number(read[n + 4]), 0
   -- A shard that was never pushed to gets no key.
-  if accepted == 0 and not read[n + 5] then return string.rep('0 ', n + 7) end
+  if accepted == 0 and not read[n + 5] then return string.rep('0 ', n + 7) .. '1' end
   for i = 1, n + 2 do known = known + number(read[i]) end
   local missing, base, since, at = number(read[n + 1]), number(read[n + 2]), read[n + 5], number(read[n + 6])
   local difference = waiting < 0 and 0 or accepted - known - waiting
@@ -101,7 +112,8 @@ local function audit(seq, wasEmpty, isCounted)
   if now - at > ${NOTED_MS} then call('HSET', ledger, 'at', format('%d', now)) end
   local line = format('%d', accepted - base)
   for i = 1, n do line = line .. ' ' .. format('%d', number(read[i])) end
-  return line .. format(' %d %d %d %d %d %d', waiting, missing, number(read[n + 3]), base, since, inboxes)
+  return line .. format(' %d %d %d %d %d %d %d', waiting, missing, number(read[n + 3]), base, since,
+    inboxes, isSwept)
 end
 for i, seq in ipairs(KEYS) do
   each(audit, seq, string.byte(ARGV[2], i) == 49, string.byte(ARGV[3], i) == 49)
@@ -125,6 +137,11 @@ export interface ShardAudit extends Readonly<Record<Cause, number>> {
   readonly inboxes: number;
 }
 
+export interface AuditReply extends ShardAudit {
+  /** False: to be audited again at once, because pushes that have expired are left. */
+  readonly isSwept: boolean;
+}
+
 /**
  * @param channels of one scope
  * @param wereEmpty at an earlier audit of the caller: nothing is from before the first one
@@ -137,13 +154,13 @@ export function auditShards(
   wereEmpty: readonly boolean[],
   areCounted: readonly boolean[],
   isMixed: boolean,
-): Promise<readonly Outcome<ShardAudit>[]> {
+): Promise<readonly Outcome<AuditReply>[]> {
   const digits = [wereEmpty, areCounted].map((each) => each.map(Number).join(''));
   const args = [isMixed ? 1 : 0, ...digits];
   return AUDIT.runEach(link, channels.length, channels.map(counterKey), args, readAudit);
 }
 
-function readAudit(line: string): ShardAudit {
+function readAudit(line: string): AuditReply {
   const [
     accepted,
     confirmed,
@@ -157,6 +174,7 @@ function readAudit(line: string): ShardAudit {
     base,
     since,
     inboxes,
+    isSwept,
   ] = line.split(' ').map(Number) as number[];
   return {
     accepted: accepted!,
@@ -171,5 +189,6 @@ function readAudit(line: string): ShardAudit {
     base: base!,
     sinceMs: since!,
     inboxes: inboxes!,
+    isSwept: isSwept === 1,
   };
 }

@@ -11,6 +11,7 @@ import {
   storePushes,
 } from '../../../common/cluster/inbox/push.js';
 import { confirmInbox, isMessageId, readFate, resumeInbox } from '../../../common/cluster/inbox.js';
+import { auditShards } from '../../../common/cluster/ledger/audit.js';
 import { UNCOUNTED_AFTER_MS } from '../../../common/cluster/ledger/left.js';
 import type { RedisLink } from '../../../common/redis/redis-link.js';
 import { ShardEnvelope } from '../../../proto/gen/longline/v1/envelope.js';
@@ -131,24 +132,6 @@ describe('storePush', () => {
       const storedBytes = (await read()).reduce((sum, entry) => sum + entry.payload.length, 0);
       expect(storedBytes).toBeLessThanOrEqual(100);
     }
-  });
-
-  test('an expired entry has no TTL left when read, and is dropped by the next push', async () => {
-    await store({ ttlMs: SOON_MS });
-    const kept = await storeId();
-    await eventually(async () =>
-      expect((await read()).map(({ ttlMs }) => ttlMs <= 0)).toEqual([true, false]),
-    );
-    expect(await store()).toMatchObject({ dropped: 1 });
-    expect((await idsOf())[0]).toBe(kept);
-  });
-
-  test('an inbox expires with its longest TTL', async () => {
-    await store({ ttlMs: 60_000 });
-    await store({ ttlMs: 1_000 });
-    expect(await link.commands.pttl(`${CHANNEL}:in:alice`)).toBeGreaterThan(50_000);
-    await store({ clientId: 'bob', ttlMs: 20 });
-    await untilExpired(link, 'bob');
   });
 
   test('the ack hash outlives the longest TTL of the inbox', async () => {
@@ -340,6 +323,7 @@ describe('pushes that are confirmed alone', () => {
     const ids = await storeMany(2);
     await confirm('', ids[0]);
     await eventually(async () => expect((await read())[0]?.ttlMs).toBeLessThanOrEqual(0));
+    await auditShards(link, [CHANNEL], [false], [false], false);
     const newest = await storeId();
     expect(await idsOf()).toEqual([ids[1], newest]);
     await confirm('', ids[1], newest);

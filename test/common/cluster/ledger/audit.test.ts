@@ -3,6 +3,7 @@
  * says what is missing where it does not. Method: the scripts of the inbox against a real Redis,
  * and its own counters against a model's.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import {
@@ -12,7 +13,7 @@ import {
 } from '../../../../common/cluster/inbox/push.js';
 import { storeTogether } from '../../../../common/cluster/inbox/push-together.js';
 import { confirmInbox, resumeInbox } from '../../../../common/cluster/inbox.js';
-import { auditShards } from '../../../../common/cluster/ledger/audit.js';
+import { type AuditReply, auditShards } from '../../../../common/cluster/ledger/audit.js';
 import { skipPush } from '../../../../common/cluster/undelivered.js';
 import {
   type LinkedRedis,
@@ -68,6 +69,27 @@ const operation = fc.record({
   ),
   client: fc.constantFrom(...CLIENTS),
   nth: fc.nat(7),
+});
+
+test('an audit removes so much that has expired, up to the first that has not, and says what is left', async () => {
+  const ample = { countMax: 1_000, bytesMax: 1_000_000 };
+  const keep = (changes: Partial<StorePush>) => storePush(link, pushOf(changes), ample);
+  const keepMany = (clientId: string, count: number) =>
+    Promise.all(Array.from({ length: count }, () => keep({ clientId, ttlMs: 100 })));
+  await audit();
+  for (const clientId of CLIENTS) {
+    await keepMany(clientId, 300);
+    await keep({ clientId });
+    await keepMany(clientId, 3);
+  }
+  await sleep(200);
+  const swept: AuditReply[] = [];
+  do swept.push(await audit());
+  while (!swept.at(-1)!.isSwept && swept.length < 20);
+  const removed = swept.map(({ expired }, i) => expired - (swept[i - 1]?.expired ?? 0));
+  expect(Math.max(...removed)).toBeLessThanOrEqual(150);
+  expect(Math.min(...removed.slice(0, -1))).toBeGreaterThan(100);
+  expect(swept.at(-1)).toMatchObject({ waiting: 12, missing: 0, accepted: 912 });
 });
 
 test('every operation keeps the balance', async () => {
