@@ -173,11 +173,6 @@ end
  */
 const resumeLua = (luaEvents = '') => `${LUA_COMMON}${luaEvents}${LUA_SETTLE}
 local inbox, ack, cursor = KEYS[1], KEYS[2], ARGV[1]
--- Whether the next push has expired, and will leave the inbox when the audit finds it.
-local function isNextExpired()
-  local following = redis.call('XRANGE', inbox, '(' .. cursor, '+', 'COUNT', 1)[1]
-  return following and number(following[2][4]) <= nowMs()
-end
 local known = redis.call('HMGET', ack, 'last', 'acked', 'gone', 'apart', 'replaced')
 local last, acked, gone, apart = known[1], known[2], known[3], known[4]
 local isMark = cursor == readMark(KEYS[3])
@@ -187,7 +182,6 @@ local isKnown = cursor == last or cursor == acked or cursor == gone or cursor ==
   or ((isMark or isReplaced(known[5], cursor)) and not (acked and isBefore(cursor, acked)))
   or redis.call('XRANGE', inbox, cursor, cursor)[1]
 if not isKnown or (gone and isBefore(cursor, gone)) then return -1 end
-if cursor ~= last and isNextExpired() then return -1 end
 if not isMark and untoldMark(ack, KEYS[3], cursor) then return -1 end
 local count = confirm(inbox, ack, cursor)
 countLeft(inbox, 'confirmed', count)

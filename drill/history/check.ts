@@ -219,6 +219,8 @@ function checkAttempt(
  */
 function checkFirstReceipts(index: Indexed, clientId: string, find: Find): void {
   const seen = new Set<string>();
+  /** Parts that came with later ones, under the id of the last. */
+  const joined = new Set<number | undefined>();
   let newest: Receipt | undefined;
   let resetAtMs = Number.NEGATIVE_INFINITY;
   for (const { receipt, connection } of index.receiptsOf(clientId)) {
@@ -228,7 +230,8 @@ function checkFirstReceipts(index: Indexed, clientId: string, find: Find): void 
       resetAtMs = newestResetMs;
       newest = undefined;
     }
-    if (messageId === '' || part?.isJoined || seen.has(messageId)) continue;
+    if (part?.isJoined) joined.add(pushNumber);
+    if (messageId === '' || joined.has(pushNumber) || seen.has(messageId)) continue;
     seen.add(messageId);
     if (newest !== undefined && compareIds(messageId, newest.messageId) < 0) {
       find(

@@ -59,6 +59,19 @@ const allowed: [title: string, parts: Partial<History>][] = [
     },
   ],
   [
+    'parts of a message that are received together, and again alone on an older connection',
+    {
+      pushes: parts('5-0', '6-0'),
+      connections: [
+        connection([{ ...part(1, '5-0', 0), atMs: 12_600 }], { closedAtMs: 13_000 }),
+        connection(
+          [part(1, '6-0', 0, true), part(2, '6-0', 10)].map((each) => ({ ...each, atMs: 12_500 })),
+          { openedAtMs: 12_400 },
+        ),
+      ],
+    },
+  ],
+  [
     'a message that begins again after a loss of writes, whose first parts are not received',
     {
       disturbances: [failover],
