@@ -90,6 +90,8 @@ export interface RedisLink {
   connectTo(address: string): Redis;
   /** True while commands can be sent. */
   isUp(): boolean;
+  /** Whether commands and subscriptions of the channel's master lead to one server. */
+  isOneServer(channel: string): boolean;
   close(): Promise<void>;
 }
 
@@ -211,6 +213,7 @@ async function connectLink(
       return redis;
     },
     isUp: () => commands.status === 'ready',
+    isOneServer: (channel) => masterCheck.isOneServer(subscriber.masterOf(channel) ?? ''),
     async close() {
       clearInterval(followTimer);
       onClosed();

@@ -6,7 +6,8 @@
  * Why no push is lost or delivered twice: while a connection is catching up, a durable push from
  * the channel only requests another read of the inbox. So when the connection becomes live, every
  * earlier push was read from the inbox, and every later one arrives over the channel. A push that
- * arrives both ways is recognised by its id.
+ * arrives both ways is recognised by its id. When Redis fails over, the channel may be that of the
+ * new master already, and the inbox that of the former one: then no connection becomes live.
  *
  * At most `READS_MAX` inboxes are read at a time; the others queue in order of arrival. Memory is
  * bounded by that times one page. A connection that must confirm pushes before it can receive more
@@ -78,7 +79,7 @@ type PageResult = 'empty' | 'more' | 'stopped';
 export interface CatchUpOptions {
   readonly table: Connections;
   readonly transport: Pick<Transport, 'write' | 'bufferedBytes'>;
-  readonly link: ScriptLink & Pick<RedisLink, 'isCluster'>;
+  readonly link: ScriptLink & Pick<RedisLink, 'isCluster' | 'isOneServer'>;
   readonly names: Pick<ShardNames, 'channelOf'>;
   readonly redisClocks: Pick<RedisClocks, 'observe'>;
   readonly confirmed: ConfirmedPushes;
@@ -334,6 +335,7 @@ export class CatchUp {
     const { entries, gone, isProven, redisMs } = outcome.reply;
     const isEmpty = entries.length === 0 && (after === '' || gone === '') && isProven;
     if (!isEmpty || progress.mustReadAgain || progress.isIncomplete) return false;
+    if (!this.#isOfMaster(connection)) return false;
     const { table, redisClocks } = this.options;
     redisClocks.observe(table.shardOf(connection), redisMs, performance.now());
     return true;
@@ -384,7 +386,14 @@ export class CatchUp {
     for (const entry of this.#joinsParts(connection) ? joinParts(entries) : entries) {
       if (!(await this.#write(connection, progress, entry))) return 'stopped';
     }
-    return entries.length < ENTRIES_PER_PAGE && !progress.mustReadAgain ? 'empty' : 'more';
+    if (entries.length >= ENTRIES_PER_PAGE || progress.mustReadAgain) return 'more';
+    return this.#isOfMaster(connection) ? 'empty' : this.#postpone(connection, progress);
+  }
+
+  /** Whether the inbox was read from the server whose channel the edge hears. */
+  #isOfMaster(connection: Connection): boolean {
+    const { link, names, table } = this.options;
+    return link.isOneServer(names.channelOf(table.shardOf(connection)));
   }
 
   /** Not for a device with a maximum size, which each part keeps and all together may not. */

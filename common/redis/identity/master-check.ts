@@ -20,6 +20,8 @@ import type { IdentifiedConnection, ServerIdentity } from './server-identity.js'
 const INTERVAL_MS = 5_000;
 /** Dials that must lead to the same server before connections to another one are closed. */
 const DIALS = 3;
+/** Minimum time between two checks because connections lead to different servers. */
+const AGAIN_MS = 1_000;
 /** How long an address counts as ambiguous after its dials have led to different servers. */
 const AMBIGUOUS_MS = 30_000;
 
@@ -51,6 +53,7 @@ export class MasterCheck {
   readonly #timer: NodeJS.Timeout;
   #checks = 0;
   #isChecking = false;
+  #soonAtMs = 0;
 
   constructor(readonly options: MasterCheckOptions) {
     this.#redials = options.metrics.counter(
@@ -68,6 +71,23 @@ export class MasterCheck {
   /** Run id of the server to which connections to `address` lead; '' if there is none. */
   runIdAt(address: string): string {
     return this.#at(address).find(({ runId }) => runId !== '')?.runId ?? '';
+  }
+
+  /**
+   * Whether all connections to `address` lead to one server. Otherwise it is checked at once which
+   * are to be closed.
+   */
+  isOneServer(address: string): boolean {
+    let first = '';
+    for (const { address: dialled, runId } of this.options.connections()) {
+      if (dialled !== address || runId === '' || runId === first) continue;
+      if (first !== '') {
+        this.#checkSoon(address);
+        return false;
+      }
+      first = runId;
+    }
+    return true;
   }
 
   /** One reason for each address that does not lead to one master. */
@@ -117,7 +137,18 @@ export class MasterCheck {
       if (!masters.includes(address)) this.#problems.delete(address);
     }
     const address = masters[this.#checks++ % masters.length];
-    if (address === undefined || this.#isChecking) return;
+    if (address !== undefined) await this.#checkAlone(address);
+  }
+
+  #checkSoon(address: string): void {
+    const nowMs = performance.now();
+    if (this.#isChecking || nowMs < this.#soonAtMs) return;
+    this.#soonAtMs = nowMs + AGAIN_MS;
+    void this.#checkAlone(address);
+  }
+
+  async #checkAlone(address: string): Promise<void> {
+    if (this.#isChecking) return;
     this.#isChecking = true;
     await this.check(address);
     this.#isChecking = false;

@@ -37,6 +37,7 @@ test('a device whose send buffer is full still receives the reset of an incomple
   const replies: unknown[] = [-1, '7-0', [Date.now(), 1]];
   const link = {
     isCluster: false,
+    isOneServer: () => true,
     idFloor: new IdFloor(),
     execute: async <Reply>() => ({ type: 'done', reply: replies.shift() }) as Outcome<Reply>,
   };
@@ -56,6 +57,29 @@ test('a device whose send buffer is full still receives the reset of an incomple
   expect(written).toEqual(['id: 7-0\nevent: reset\ndata: {}\n\n']);
 });
 
+test('a device is not live while its inbox is read from another server than its channel', async () => {
+  const table = new Connections(4096);
+  table.add(ALICE, 'alice', 7, SSE, 0);
+  let isOneServer = false;
+  let reads = 0;
+  const link = {
+    isCluster: false,
+    isOneServer: () => isOneServer,
+    idFloor: new IdFloor(),
+    async execute<Reply>() {
+      reads++;
+      return { type: 'done', reply: [Date.now(), 1] } as Outcome<Reply>;
+    },
+  };
+  const transport = { write: () => 'accepted' as const, bufferedBytes: () => 0 };
+  open({ table, transport, link }).start(ALICE, '', 'unconfirmed');
+  await eventually(() => expect(reads).toBe(2));
+  expect(table.stateOf(ALICE)).toBe('catchingUp');
+  isOneServer = true;
+  await eventually(() => expect(table.stateOf(ALICE)).toBe('live'));
+  expect(reads).toBe(3);
+});
+
 describe('devices that connect in one turn', () => {
   const DEVICES = 300;
   const transport = { write: () => 'accepted' as const, bufferedBytes: () => 0 };
@@ -66,6 +90,7 @@ describe('devices that connect in one turn', () => {
     const onScript: (() => void)[] = [];
     const link = {
       isCluster,
+      isOneServer: () => true,
       idFloor: new IdFloor(),
       async execute<Reply>(_: string, args: readonly unknown[]) {
         const inboxes = Number(args[1]) / 3;

@@ -6,6 +6,7 @@ import {
   parseIdentity,
   type ServerIdentity,
 } from '../../../../common/redis/identity/server-identity.js';
+import { eventually } from '../../../support/eventually.js';
 
 const ADDRESS = 'redis:6379';
 
@@ -162,4 +163,18 @@ test('checks one master after the other, without a second check at the same time
   } finally {
     jest.useRealTimers();
   }
+});
+
+test('tells at once which connections to close when they lead to several servers', async () => {
+  found = [master('b')];
+  expect(check.isOneServer(ADDRESS)).toBe(false);
+  expect(check.isOneServer('other:6379')).toBe(true);
+  await eventually(() => expect(redials()).toEqual([1, 0, 0]));
+  connections = ['b', 'b', ''].map((runId) => new FakeConnection(runId));
+  expect(check.isOneServer(ADDRESS)).toBe(true);
+  // At most one check per second.
+  connections = ['b', 'c'].map((runId) => new FakeConnection(runId));
+  dials = 0;
+  for (let i = 0; i < 3; i++) expect(check.isOneServer(ADDRESS)).toBe(false);
+  expect(dials).toBe(0);
 });
