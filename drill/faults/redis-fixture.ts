@@ -149,9 +149,8 @@ export class StandaloneRedis implements RedisFixture {
     await mkdir(folder);
     const replication = ['--replicaof', `${formerHost} ${port}`, '--repl-diskless-sync-delay', '0'];
     const replica = await this.#start(1 - former, [...redisArgs(folder), ...replication]);
-    while (!String(await callAt(host!, port, 'INFO', 'replication')).includes('link_status:up')) {
-      await sleep(POLL_MS);
-    }
+    // What it receives is not in its append-only file until that is rewritten: a kill would lose it.
+    while (!(await isReplicaOnDisk(host!, port))) await sleep(POLL_MS);
     await callAt(host!, port, 'REPLICAOF', 'NO', 'ONE');
     await callAt(formerHost!, port, 'REPLICAOF', host!, `${port}`);
     [this.#current, this.#redis] = [1 - former, replica];
@@ -201,6 +200,12 @@ export class StandaloneRedis implements RedisFixture {
   #call(...command: readonly string[]): Promise<unknown> {
     return callAt(this.#host, this.#redis.port, ...command);
   }
+}
+
+async function isReplicaOnDisk(host: string, port: number): Promise<boolean> {
+  const isUp = String(await callAt(host, port, 'INFO', 'replication')).includes('link_status:up');
+  const disk = String(await callAt(host, port, 'INFO', 'persistence'));
+  return isUp && disk.includes('rewrite_in_progress:0') && disk.includes('rewrite_scheduled:0');
 }
 
 /** Waits until a server that is a replica now has no connection of a role: these are named. */
