@@ -50,5 +50,5 @@ export default {
   // Above what several waits of `eventually` take: those report what they have waited for.
   testTimeout: 300_000,
   // Most of the time tests of clusters wait: for leases, drains and deadlines.
-  maxWorkers: 4,
+  maxWorkers: 5,
 };
