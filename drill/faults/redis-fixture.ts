@@ -149,7 +149,7 @@ export class StandaloneRedis implements RedisFixture {
     await mkdir(folder);
     const replication = ['--replicaof', `${formerHost} ${port}`, '--repl-diskless-sync-delay', '0'];
     const replica = await this.#start(1 - former, [...redisArgs(folder), ...replication]);
-    // What it receives is not in its append-only file until that is rewritten: a kill would lose it.
+    // Until its append-only file is rewritten, a kill would lose what it has received.
     while (!(await isReplicaOnDisk(host!, port))) await sleep(POLL_MS);
     await callAt(host!, port, 'REPLICAOF', 'NO', 'ONE');
     await callAt(formerHost!, port, 'REPLICAOF', host!, `${port}`);
