@@ -74,9 +74,8 @@ export class Script {
     replyAs: 'text' | 'bytes',
     parse: (reply: Reply) => Result,
   ): Promise<Outcome<Result>> {
-    const { idFloor } = link;
-    const floor = this.#makesIds ? [idFloor.at(performance.now())] : [];
-    const { text, sha1 } = idFloor.isRaised ? this.#raised : this.#plain;
+    const floor = this.#makesIds ? [link.idFloor.at(performance.now())] : [];
+    const { text, sha1 } = this.#makesIds && link.idFloor.isRaised ? this.#raised : this.#plain;
     const argsOf = (script: string) => [script, keys.length, ...keys, ...args, ...floor];
     const parsed = (outcome: Outcome<Reply>): Outcome<Result> =>
       outcome.type === 'done' ? { type: 'done', reply: parse(outcome.reply) } : outcome;
