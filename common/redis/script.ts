@@ -55,15 +55,17 @@ interface Text {
 }
 
 export class Script {
-  /** A script that makes ids takes the floor as its last argument. */
-  readonly #makesIds: boolean;
   readonly #plain: Text;
-  readonly #raised: Text;
+  /**
+   * For a raised floor. Undefined for a script that makes no ids; one that does takes the floor as
+   * its last argument.
+   */
+  readonly #raised: Text | undefined;
 
   constructor(text: string) {
-    this.#makesIds = text.includes(ID_FLOOR);
-    this.#plain = textOf(this.#makesIds ? takingFloor(text, false) : text);
-    this.#raised = this.#makesIds ? textOf(takingFloor(text, true)) : this.#plain;
+    const makesIds = text.includes(ID_FLOOR);
+    this.#plain = textOf(makesIds ? takingFloor(text, false) : text);
+    this.#raised = makesIds ? textOf(takingFloor(text, true)) : undefined;
   }
 
   /** @param parse converts a reply to the result */
@@ -74,8 +76,8 @@ export class Script {
     replyAs: 'text' | 'bytes',
     parse: (reply: Reply) => Result,
   ): Promise<Outcome<Result>> {
-    const floor = this.#makesIds ? [link.idFloor.at(performance.now())] : [];
-    const { text, sha1 } = this.#makesIds && link.idFloor.isRaised ? this.#raised : this.#plain;
+    const floor = this.#raised ? [link.idFloor.at(performance.now())] : [];
+    const { text, sha1 } = this.#raised && link.idFloor.isRaised ? this.#raised : this.#plain;
     const argsOf = (script: string) => [script, keys.length, ...keys, ...args, ...floor];
     const parsed = (outcome: Outcome<Reply>): Outcome<Result> =>
       outcome.type === 'done' ? { type: 'done', reply: parse(outcome.reply) } : outcome;

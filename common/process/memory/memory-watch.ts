@@ -87,10 +87,7 @@ export class MemoryWatch {
    */
   beginSend(bytes: number): boolean {
     this.#arrivedBytes += (COPIES - SENT_COPIES) * bytes;
-    this.#reservedBytes += SENT_COPIES * bytes;
-    if (this.#hasRoom()) return true;
-    this.endSend(bytes);
-    return false;
+    return this.#reserve(SENT_COPIES * bytes);
   }
 
   endSend(bytes: number): void {
@@ -99,14 +96,18 @@ export class MemoryWatch {
 
   /** Keeps room for a message that is arriving, until `release`. Returns false if there is none. */
   reserve(bytes: number): boolean {
-    this.#reservedBytes += COPIES * bytes;
-    if (this.#hasRoom()) return true;
-    this.release(bytes);
-    return false;
+    return this.#reserve(COPIES * bytes);
   }
 
   release(bytes: number): void {
     this.#reservedBytes -= COPIES * bytes;
+  }
+
+  #reserve(memoryBytes: number): boolean {
+    this.#reservedBytes += memoryBytes;
+    if (this.#hasRoom()) return true;
+    this.#reservedBytes -= memoryBytes;
+    return false;
   }
 
   #hasRoom(): boolean {
