@@ -105,10 +105,18 @@ export class RunningCluster {
     }
   }
 
-  /** Prints the last output of the roles if they do not become ready. */
+  /**
+   * Waits also until routers receive replies: they are ready before, as they can store pushes.
+   * Prints the last output of the roles if they do not become ready.
+   */
   async untilReady(): Promise<void> {
     try {
       await this.cluster.waitUntilReady(READY_DEADLINE_MS);
+      for (const name of this.cluster.namesOf('router')) {
+        if (this.cluster.pid(name) === undefined) continue;
+        const delivers = () => this.metric(name, 'longline_redis_master_delivers');
+        await eventually(async () => (await delivers()) === 1);
+      }
     } catch (error) {
       console.log(this.#lines.join('\n'));
       throw error;
