@@ -99,6 +99,10 @@ export class RedisPipeline implements IdentifiedConnection {
     return this.#runId;
   }
 
+  get isLeaving(): boolean {
+    return !this.#isReady && this.#runId !== '';
+  }
+
   /** Accepts no more commands, waits briefly for replies, closes the connection and dials again. */
   redial(): void {
     // A connection that is being set up leads to the server that its handshake finds.

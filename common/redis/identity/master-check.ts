@@ -163,7 +163,8 @@ export class MasterCheck {
     reason: RedialReason,
     isDue: (connection: IdentifiedConnection) => boolean,
   ): void {
-    const due = this.#at(address).filter(isDue);
+    // Each of the replies that are on their way may say the same.
+    const due = this.#at(address).filter((each) => !each.isLeaving && isDue(each));
     if (due.length === 0) return;
     const former = due[0]!.runId;
     this.options.log.warn(

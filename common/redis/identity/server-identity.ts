@@ -34,6 +34,8 @@ export interface IdentifiedConnection {
   readonly address: string;
   /** Run id of the server; '' while it is not connected, or if the server hides it. */
   readonly runId: string;
+  /** It was told to dial again, and has not closed yet. */
+  readonly isLeaving: boolean;
   /** Closes the connection and dials again. */
   redial(): void;
 }
@@ -53,6 +55,7 @@ export function identifyConnection(
   onConnected: (address: string, server: ServerIdentity) => void,
 ): IdentifiedConnection {
   let runId = '';
+  let isLeaving = false;
   // It decides on the reply to INFO with which ioredis ends each connect.
   // biome-ignore lint/complexity/useLiteralKeys: `connector` is private.
   const connector = redis['connector'];
@@ -65,6 +68,7 @@ export function identifyConnection(
   };
   redis.on('close', () => {
     runId = '';
+    isLeaving = false;
   });
   return {
     get address() {
@@ -73,7 +77,13 @@ export function identifyConnection(
     get runId() {
       return runId;
     },
-    redial: () => redis.disconnect(true),
+    get isLeaving() {
+      return isLeaving;
+    },
+    redial() {
+      isLeaving = true;
+      redis.disconnect(true);
+    },
   };
 }
 

@@ -12,10 +12,12 @@ const ADDRESS = 'redis:6379';
 
 class FakeConnection {
   redials = 0;
+  isLeaving = false;
   readonly address = ADDRESS;
   constructor(readonly runId: string) {}
   redial(): void {
     this.redials++;
+    this.isLeaving = true;
   }
 }
 
@@ -127,6 +129,9 @@ test.each([[undefined], [master('')]])('changes nothing if a dial finds %j', asy
 
 test('closes all connections to a server that has replied READONLY', () => {
   connections.push(new FakeConnection('a'));
+  check.onReadOnly(ADDRESS, 'a');
+  expect(redials()).toEqual([1, 0, 0, 1]);
+  // Other commands were on their way.
   check.onReadOnly(ADDRESS, 'a');
   expect(redials()).toEqual([1, 0, 0, 1]);
 });
