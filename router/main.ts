@@ -196,6 +196,7 @@ await runRole(async () => {
     await createPushServer(
       context,
       channels,
+      edges,
       new ShardGroups({ link, shardCount, assignment, counts }),
     );
   const unsubscribe = new RoutersChannels(link, shardCount).subscribe(
@@ -320,6 +321,7 @@ interface PushServer {
 async function createPushServer(
   { config, log, metrics, link, memory, tracer, stopping }: RouterContext,
   channels: PrivateChannels,
+  edges: EdgePresence,
   groups: ShardGroups,
 ): Promise<PushServer> {
   const { shardCount, inFlightMax, inbox, payloadBytesMax, routerId, flightRecordShare } = config;
@@ -329,6 +331,7 @@ async function createPushServer(
     shardCount,
     inFlightMax,
     memory,
+    haveEdgesFollowed: (channel) => edges.haveFollowed(channel),
     metrics,
     role: 'router',
   });

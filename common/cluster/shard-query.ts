@@ -7,7 +7,9 @@
  * Redis counts too few right after a failover. The owner alone is not enough, because the client
  * may be a guest on another edge. Nor are both together: Redis does not count an edge that has lost
  * its subscription. So the owner says how many other edges may have clients of the shard, and as
- * many of them must have replied as well.
+ * many of them must have replied as well. Nor does all this count after a failover or a restart of
+ * Redis until every edge has followed this process to the new server: an owner that is new itself
+ * knows nothing of edges that are still at the former one.
  */
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import type { Counter } from 'prom-client';
@@ -96,6 +98,7 @@ class PendingQuery {
   /** Redis has not said whether it published the envelope, and will not. */
   isSendUnknown = false;
   readonly waits: QueryWaits;
+  readonly channel: string;
   readonly isFinal: ((body: ReplyBody) => boolean) | null;
   /** Whether the owner's reply is awaited although all receivers have replied. */
   readonly awaitsOwner: boolean;
@@ -108,9 +111,10 @@ class PendingQuery {
     readonly id: number,
     /** Whether replies were requested. */
     readonly awaitsReplies: boolean,
-    { isFinal, awaitsOwner = true, observer }: QueryOptions,
+    { channel, isFinal, awaitsOwner = true, observer }: QueryOptions,
     stalledMs: number,
   ) {
+    this.channel = channel;
     this.isFinal = isFinal;
     this.awaitsOwner = awaitsOwner;
     this.observer = observer;
@@ -131,6 +135,8 @@ const NO_BODIES: readonly ReplyBody[] = [];
 
 /** How a query is sent, and when it is done before its timeout. */
 interface QueryOptions {
+  /** Of the first envelope. */
+  readonly channel: string;
   readonly isFinal: PendingQuery['isFinal'];
   readonly awaitsOwner?: boolean;
   readonly send?: SendEnvelope | undefined;
@@ -149,6 +155,8 @@ export interface ShardQueriesOptions {
   readonly inFlightMax: number;
   /** While memory is low, all queries are rejected as OVERLOADED. */
   readonly memory: Pick<MemoryWatch, 'beginSend' | 'endSend'>;
+  /** Whether every edge uses the server to which this channel belongs now. */
+  readonly haveEdgesFollowed: (channel: string) => boolean;
   readonly metrics: Metrics;
   readonly role: 'router' | 'control';
 }
@@ -199,8 +207,8 @@ export class ShardQueries {
     send?: SendEnvelope,
     observer?: QueryObserver,
   ): Promise<QueryResult | Rejection> {
-    const options = { isFinal, send, observer };
-    return this.#query(this.channelOf(clientId), clientId, body, timeoutMs, options);
+    const options = { channel: this.channelOf(clientId), isFinal, send, observer };
+    return this.#query(clientId, body, timeoutMs, options);
   }
 
   /**
@@ -213,8 +221,8 @@ export class ShardQueries {
     timeoutMs: number,
     awaitsOwner = true,
   ): Promise<QueryResult | Rejection> {
-    const options = { isFinal: () => false, awaitsOwner };
-    return this.#query(this.#names.channelOf(shard), '', body, timeoutMs, options);
+    const channel = this.#names.channelOf(shard);
+    return this.#query('', body, timeoutMs, { channel, isFinal: () => false, awaitsOwner });
   }
 
   /**
@@ -227,8 +235,8 @@ export class ShardQueries {
     body: QueryBody,
     timeoutMs: number,
   ): Promise<QueryResult | Rejection> {
-    const options = { isFinal: () => false, awaitsOwner: false };
-    return this.#query(channel, clientId, body, timeoutMs, options);
+    const options = { channel, isFinal: () => false, awaitsOwner: false };
+    return this.#query(clientId, body, timeoutMs, options);
   }
 
   /**
@@ -253,21 +261,20 @@ export class ShardQueries {
     const envelopes = bodies.map((body) => this.#seal('', body, askedId, replyChannel));
     const bytes = envelopes.reduce((sum, { length }) => sum + length, 0);
     if (!this.options.memory.beginSend(bytes)) return Promise.resolve(shortOfMemory());
-    const options = { isFinal, awaitsOwner: false };
+    const options = { channel: channels[0]!, isFinal, awaitsOwner: false };
     const query = this.#begin(queryId, replyChannel, timeoutMs, options);
     void send(envelopes).then((sent) => this.#onSent(query, bytes, sent));
     return query.result;
   }
 
   #query(
-    channel: string,
     clientId: string,
     body: QueryBody,
     timeoutMs: number,
     options: QueryOptions,
   ): Promise<QueryResult | Rejection> {
     const { link, memory } = this.options;
-    const { isFinal, send } = options;
+    const { channel, isFinal, send } = options;
     const replyChannel = this.#admit(channel, isFinal, send !== undefined);
     if (typeof replyChannel === 'object') return Promise.resolve(replyChannel);
     const queryId = ++this.#lastQueryId;
@@ -417,11 +424,16 @@ export class ShardQueries {
     this.#pending.delete(queryId);
     const { bodies, waits } = query;
     const haveAllReplied = bodies.length > 0 && bodies.length === waits.receivers;
-    const complete = isComplete(query);
+    const complete = isComplete(query) && this.#haveEdgesFollowed(query);
     if (haveAllReplied && query.hasOwnerReply && !complete) this.#incomplete.inc();
     waits.stalledMs = this.#stalledMs - waits.stalledMs;
     waits.isTimedOut = isTimedOut;
     query.resolve({ bodies, haveAllReplied, complete, waits });
+  }
+
+  /** It has a cost, so it is not asked where a reply is final. */
+  #haveEdgesFollowed({ hasFinalReply, channel }: PendingQuery): boolean {
+    return hasFinalReply || this.options.haveEdgesFollowed(channel);
   }
 }
 

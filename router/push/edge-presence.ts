@@ -3,7 +3,8 @@
  * clients are stored where it does not look: each is `STORED`, and none arrives.
  *
  * Every two seconds the router counts the subscribers of one shard of each edge. An owner without a
- * subscription uses another server, or is dead.
+ * subscription uses another server, or is dead. After the router has connected to another server
+ * than before, it counts more often until every edge was seen there at once: it has followed.
  */
 import { type Assignment, ownerOf } from '../../common/cluster/assignment.js';
 import {
@@ -29,10 +30,13 @@ export interface EdgePresenceOptions {
 type Zeros = ReadonlyMap<string, ReadonlyMap<string, number>>;
 
 const NAMED_MAX = 5;
+const FOLLOW_INTERVAL_MS = 250;
 
 export class EdgePresence {
   readonly #names: ShardNames;
-  readonly #timer: NodeJS.Timeout;
+  readonly #timers: readonly NodeJS.Timeout[];
+  /** By master: run id of the server at which all edges were seen at once. */
+  readonly #followed = new Map<string, string>();
   #zeros: Zeros = new Map();
 
   constructor(readonly options: EdgePresenceOptions) {
@@ -44,11 +48,19 @@ export class EdgePresence {
       'master',
       () => Array.from(this.#zeros.keys(), (master) => [master, this.#unseen(master).length]),
     );
-    this.#timer = setInterval(() => void this.poll(), COUNT_INTERVAL_MS);
+    this.#timers = [
+      setInterval(() => void this.poll(), COUNT_INTERVAL_MS),
+      setInterval(() => void this.follow(), FOLLOW_INTERVAL_MS),
+    ];
   }
 
   close(): void {
-    clearInterval(this.#timer);
+    for (const timer of this.#timers) clearInterval(timer);
+  }
+
+  /** Whether every edge that has shards uses the server to which this channel belongs now. */
+  haveFollowed(channel: string): boolean {
+    return this.#isFollowed(this.options.link.subscriber.masterOf(channel) ?? '');
   }
 
   reasons(): string[] {
@@ -70,7 +82,7 @@ export class EdgePresence {
     const counted = await Promise.all(
       Array.from(this.#sample(), async ([master, channels]) => {
         const edgeIds = [...channels.keys()];
-        const counts = await this.options.counts.read(master, [...channels.values()]);
+        const counts = await this.#count(master, channels);
         const former = before.get(master);
         const zeros = edgeIds.map((edgeId, i) => {
           const zerosBefore = former?.get(edgeId) ?? 0;
@@ -82,6 +94,37 @@ export class EdgePresence {
     );
     this.#zeros = new Map(counted);
     this.#logChanges(before);
+  }
+
+  /** Counts at those masters whose edges have not followed yet. */
+  async follow(): Promise<void> {
+    const { link } = this.options;
+    if (link.subscriber.masters().every((master) => this.#isFollowed(master))) return;
+    for (const [master, channels] of this.#sample()) {
+      if (!this.#isFollowed(master)) await this.#count(master, channels);
+    }
+  }
+
+  #isFollowed(master: string): boolean {
+    const { link, counts } = this.options;
+    if (counts.isForbidden) return true;
+    const isOne = link.masterCheck.isOneServer(master);
+    return isOne && this.#followed.get(master) === link.masterCheck.runIdAt(master);
+  }
+
+  /** Subscribers of a channel of each edge. */
+  async #count(
+    master: string,
+    channels: ReadonlyMap<string, string>,
+  ): Promise<number[] | undefined> {
+    const { link, assignment, counts } = this.options;
+    const runId = link.masterCheck.runIdAt(master);
+    const read = await counts.read(master, [...channels.values()]);
+    const areAllSeen = assignment() !== undefined && read?.every((count) => count > 0);
+    const isSame =
+      link.masterCheck.isOneServer(master) && link.masterCheck.runIdAt(master) === runId;
+    if (areAllSeen && isSame) this.#followed.set(master, runId);
+    return read;
   }
 
   /** By master, then by edge: the channel of a shard, another one each time. */

@@ -14,6 +14,11 @@ export class SubscriberCounts {
     readonly log: Logger,
   ) {}
 
+  /** The server does not permit the command, so nothing is known. */
+  get isForbidden(): boolean {
+    return this.#isForbidden;
+  }
+
   /** In the order of `channels`; undefined: the server has not answered, or forbids the command. */
   async read(master: string, channels: readonly string[]): Promise<number[] | undefined> {
     if (this.#isForbidden) return undefined;

@@ -13,7 +13,7 @@ import { Redis } from 'ioredis';
 import { controlApi } from '../../../cli/control/api.js';
 import { LocalCluster } from '../../../cli/local/cluster.js';
 import { metricOf } from '../../support/cluster/metric.js';
-import { PushClient } from '../../support/cluster/push-client.js';
+import { LIVE, PushClient } from '../../support/cluster/push-client.js';
 import { startRedis, type TestRedis } from '../../support/cluster/redis.js';
 import { TcpProxy } from '../../support/cluster/tcp-proxy.js';
 import { Device } from '../../support/devices/device.js';
@@ -128,6 +128,14 @@ async function runIdOf(admin: Redis): Promise<string> {
   return /run_id:(\w+)/.exec(await admin.info('server'))![1]!;
 }
 
+async function clientIdOf(edge: string): Promise<string> {
+  for (let i = 0; ; i++) {
+    const url = `${cluster.routerUrl}/connect?clientId=absent-${i}`;
+    const { body } = await httpRequest(url, { headers: { accept: 'application/json' } });
+    if (JSON.parse(body).edgeId === edge) return `absent-${i}`;
+  }
+}
+
 test('every connection follows the address to a promoted server', async () => {
   await untilAllWritten('before');
   await adminOfB.replicaof('NO', 'ONE');
@@ -160,17 +168,42 @@ test('every connection follows the address when the former master lives on as a 
   await untilAllReady();
 });
 
-test('an edge that reaches another server than the router is noticed by both, and replaced', async () => {
+test('while an edge has not followed the router to the new master, no client is OFFLINE', async () => {
   await adminOfB.replicaof('127.0.0.1', a.port);
   await eventually(async () => (await adminOfB.info('replication')).includes('link_status:up'));
+  const absent = await clientIdOf('edge-2');
+  const verdictOfAbsent = async () => {
+    // Unavailable until the router has followed.
+    const result = await pushes.push(absent, 'live', LIVE).catch(() => undefined);
+    return result?.verdict;
+  };
+  expect(await verdictOfAbsent()).toBe('OFFLINE');
   await adminOfB.replicaof('NO', 'ONE');
-  // Only the first edge follows to the other server, where everything seems fine to it.
+  await adminOfA.replicaof('127.0.0.1', b.port);
+  address.moveTo(b.port);
+  await eventually(async () => {
+    const ofRouter = (names: readonly string[]) => names.filter((name) => name.includes('router'));
+    expect(ofRouter(await connectionsTo(adminOfA))).toEqual([]);
+    expect(ofRouter(await connectionsTo(adminOfB)).length).toBeGreaterThan(2);
+  });
+  for (let i = 0; i < 20; i++) {
+    expect(await verdictOfAbsent()).not.toBe('OFFLINE');
+    await sleep(100);
+  }
   addressOfEdge.moveTo(b.port);
+  await eventually(async () => expect(await verdictOfAbsent()).toBe('OFFLINE'));
+  await untilAllWritten('followed');
+});
+
+test('an edge that reaches another server than the router is noticed by both, and replaced', async () => {
+  await adminOfA.replicaof('NO', 'ONE');
+  // Only the first edge follows to the other server, where everything seems fine to it.
+  addressOfEdge.moveTo(a.port);
   const [runIdA, runIdB] = [await runIdOf(adminOfA), await runIdOf(adminOfB)];
   await eventually(async () => {
-    expect(await reasonsOf('edge-1')).toContain(`run id ${runIdB}`);
+    expect(await reasonsOf('edge-1')).toContain(`run id ${runIdA}`);
     expect(await reasonsOf('router')).toMatch(`edges edge-1 do not use the same server`);
-    expect(await reasonsOf('router')).toContain(`run id ${runIdA}`);
+    expect(await reasonsOf('router')).toContain(`run id ${runIdB}`);
   });
   const isSaidBy = (name: string, text: string) =>
     lines.some((line) => line.startsWith(`${name}: `) && line.includes(text));
@@ -188,8 +221,8 @@ test('an edge that reaches another server than the router is noticed by both, an
   }, 3 * LEASE_MS);
   await expectAllReceived();
 
-  addressOfEdge.moveTo(a.port);
-  await eventually(async () => expect(await connectionsTo(adminOfB)).toEqual([]));
+  addressOfEdge.moveTo(b.port);
+  await eventually(async () => expect(await connectionsTo(adminOfA)).toEqual([]));
   await untilAllReady();
   await untilAllWritten('together');
 });

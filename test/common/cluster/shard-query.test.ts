@@ -20,6 +20,7 @@ let metrics: Metrics;
 let receivers: number;
 /** Answer of Redis to a publish; undefined: the receivers. */
 let published: Promise<PublishResult> | undefined;
+let haveEdgesFollowed = true;
 /** For which memory is reserved. */
 let sendingBytes = 0;
 
@@ -27,6 +28,7 @@ afterEach(() => expect(sendingBytes).toBe(0));
 
 beforeEach(() => {
   published = undefined;
+  haveEdgesFollowed = true;
   metrics = new Metrics();
   queries = new ShardQueries({
     link: {
@@ -45,6 +47,7 @@ beforeEach(() => {
         sendingBytes -= bytes;
       },
     },
+    haveEdgesFollowed: () => haveEdgesFollowed,
     metrics,
     role: 'router',
   });
@@ -90,7 +93,9 @@ test.each<[string, number, Partial<Reply>[]]>([
   ['a guest edge has lost its subscription', 1, [{ owner: true, others: 1 }]],
   ['one of two has', 2, [{ owner: true, others: 2 }, {}]],
   ['only one without clients replies', 2, [{ owner: true, others: 1 }, { uninvolved: true }]],
-])('%s: not complete, and not waited for', async (_, counted, replies) => {
+  ['edges have not followed to the server', 1, [{ owner: true }]],
+])('%s: not complete, and not waited for', async (reason, counted, replies) => {
+  haveEdgesFollowed = !reason.startsWith('edges have not followed');
   expect(await resultOf(counted, ...replies)).toMatchObject({ complete: false });
   expect(await incomplete()).toBe('1');
 });

@@ -105,6 +105,7 @@ function routerOn(link: RedisLink, replyChannel: string, clientsMax?: number) {
     shardCount: SHARDS,
     inFlightMax: 1_000,
     memory: { beginSend: () => true, endSend: () => {} },
+    haveEdgesFollowed: () => true,
     metrics,
     role: 'router',
   });
