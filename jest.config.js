@@ -29,7 +29,6 @@ const VARIANTS = [
   // Devices must see the same when the portable transport holds their connections.
   variant('portable transport', 'portable-transport.ts', [
     'devices/device-port',
-    'failures/failures',
     'moves/drain',
     'moves/placement',
     'pushes/delivery',
