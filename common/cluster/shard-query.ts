@@ -6,10 +6,10 @@
  * have replied as Redis counted receivers of the envelope. The count alone is not enough, because
  * Redis counts too few right after a failover. The owner alone is not enough, because the client
  * may be a guest on another edge. Nor are both together: Redis does not count an edge that has lost
- * its subscription. So the owner says how many other edges may have clients of the shard, and as
- * many of them must have replied as well. Nor does all this count after a failover or a restart of
- * Redis until every edge has followed this process to the new server: an owner that is new itself
- * knows nothing of edges that are still at the former one.
+ * its subscription. So each reply names the other edges that may have clients of the shard, and
+ * those must have replied as well (an edge of an earlier version only counts them). Nor does this
+ * suffice after a failover or a restart of Redis until every edge has followed this process to the
+ * server: an owner that is new itself knows nothing of edges that are still at the former one.
  */
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import type { Counter } from 'prom-client';
@@ -36,7 +36,10 @@ type QueryBody = NonNullable<ShardEnvelope['body']>;
 /** The replies of the edges to one query that arrived in time. */
 export interface QueryResult {
   readonly bodies: readonly ReplyBody[];
-  /** At least one edge has received the query, and exactly those have replied. */
+  /**
+   * At least one edge has received the query, exactly those have replied, and none is still at a
+   * former server.
+   */
   readonly haveAllReplied: boolean;
   /** Every edge that could have the client has replied, the owner among them. */
   readonly complete: boolean;
@@ -93,6 +96,9 @@ class PendingQuery {
    */
   others = 0;
   otherReplies = 0;
+  /** Ids of the edges whose replies were not final, and of those that such replies have named. */
+  replied: readonly string[] = NO_EDGES;
+  named: readonly string[] = NO_EDGES;
   /** A final reply has arrived: only the result of sending is awaited. */
   hasFinalReply = false;
   /** Redis has not said whether it published the envelope, and will not. */
@@ -132,10 +138,11 @@ class PendingQuery {
 }
 
 const NO_BODIES: readonly ReplyBody[] = [];
+const NO_EDGES: readonly string[] = [];
 
 /** How a query is sent, and when it is done before its timeout. */
 interface QueryOptions {
-  /** Of the first envelope. */
+  /** The channel of the first envelope. */
   readonly channel: string;
   readonly isFinal: PendingQuery['isFinal'];
   readonly awaitsOwner?: boolean;
@@ -408,6 +415,7 @@ export class ShardQueries {
       if (reply.owner && !query.hasOwnerReply) query.hasOwnerReply = true;
       else if (!reply.uninvolved) query.otherReplies++;
       if (query.isFinal?.(reply.body)) query.hasFinalReply = true;
+      else noteReply(query, batch.edgeId, reply);
       if (isDone(query)) this.#finish(reply.queryId);
     }
   }
@@ -423,17 +431,14 @@ export class ShardQueries {
     if (query === undefined) return;
     this.#pending.delete(queryId);
     const { bodies, waits } = query;
+    // The check has a cost, and changes nothing about a final reply.
+    const haveFollowed = query.hasFinalReply || this.options.haveEdgesFollowed(query.channel);
     const haveAllReplied = bodies.length > 0 && bodies.length === waits.receivers;
-    const complete = isComplete(query) && this.#haveEdgesFollowed(query);
+    const complete = isComplete(query) && haveFollowed;
     if (haveAllReplied && query.hasOwnerReply && !complete) this.#incomplete.inc();
     waits.stalledMs = this.#stalledMs - waits.stalledMs;
     waits.isTimedOut = isTimedOut;
-    query.resolve({ bodies, haveAllReplied, complete, waits });
-  }
-
-  /** It has a cost, so it is not asked where a reply is final. */
-  #haveEdgesFollowed({ hasFinalReply, channel }: PendingQuery): boolean {
-    return hasFinalReply || this.options.haveEdgesFollowed(channel);
+    query.resolve({ bodies, haveAllReplied: haveAllReplied && haveFollowed, complete, waits });
   }
 }
 
@@ -462,7 +467,14 @@ function isDone(query: PendingQuery): boolean {
 }
 
 function isComplete(query: PendingQuery): boolean {
-  return haveCountedReplied(query) && query.otherReplies >= query.others;
+  const { others, otherReplies, named, replied } = query;
+  const areEnough = haveCountedReplied(query) && otherReplies >= others;
+  return areEnough && named.every((edgeId) => replied.includes(edgeId));
+}
+
+function noteReply(query: PendingQuery, edgeId: string, { otherEdges }: Reply): void {
+  query.replied = [...query.replied, edgeId];
+  if (otherEdges.length > 0) query.named = [...query.named, ...otherEdges];
 }
 
 /** Whether the owner has replied, and as many edges as Redis has counted. */

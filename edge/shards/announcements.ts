@@ -17,7 +17,7 @@ import type { ScriptLink } from '../../common/redis/script.js';
 import type { Connection } from '../../common/transport/transport.js';
 import { deviceOf, userOf } from '../../common/wire/client-id.js';
 import { sealAnnounce } from '../../common/wire/protobuf/announce-envelope.js';
-import type { Announcement } from '../../proto/gen/longline/v1/envelope.js';
+import type { AnnounceBody, Announcement } from '../../proto/gen/longline/v1/envelope.js';
 
 /** Keeps one envelope well below a megabyte. */
 const ANNOUNCEMENTS_PER_ENVELOPE_MAX = 1_000;
@@ -53,7 +53,7 @@ interface Pending {
 }
 
 const NOTHING: Pending = { announcements: [], devices: [], clients: [] };
-const NEITHER = { hasClients: false, left: false };
+const NEITHER = { hasClients: false, left: false, otherEdges: [] };
 
 export class Announcements {
   readonly #pending = new Map<number, Pending>();
@@ -84,12 +84,15 @@ export class Announcements {
 
   /** Tells the owner of the shard that this edge has clients of it. */
   tellHasClients(shard: number): void {
-    this.#publish(shard, NOTHING, { hasClients: true, left: false });
+    this.#publish(shard, NOTHING, { ...NEITHER, hasClients: true });
   }
 
-  /** Tells the owner of the shard that this edge has no client of it any more. */
-  tellLeft(shard: number): void {
-    this.#publish(shard, NOTHING, { hasClients: false, left: true });
+  /**
+   * Tells the owner of the shard that this edge has no client of it any more.
+   * @param otherEdges incarnations of those that may have some
+   */
+  tellLeft(shard: number, otherEdges: string[]): void {
+    this.#publish(shard, NOTHING, { ...NEITHER, left: true, otherEdges });
   }
 
   isOwn(edgeIncarnation: string): boolean {
@@ -119,7 +122,11 @@ export class Announcements {
     this.#pending.clear();
   }
 
-  #publish(shard: number, { announcements, devices, clients }: Pending, told = NEITHER): void {
+  #publish(
+    shard: number,
+    { announcements, devices, clients }: Pending,
+    told: Omit<AnnounceBody, 'edgeIncarnation' | 'announcements'> = NEITHER,
+  ): void {
     const { link, edgeId, edgeIncarnation, names, keepDevicesS, events } = this.options;
     const channel = names.channelOf(shard);
     const bytes = sealAnnounce({ edgeIncarnation, announcements, ...told });

@@ -165,8 +165,7 @@ export class Delivery implements ShardHandler {
   ): void {
     if (queryId === 0) return;
     const { standing, replies } = this.options;
-    const { owner, others, uninvolved } = standing.of(shard);
-    replies.add(replyChannel, { queryId, owner, others, uninvolved, body, times });
+    replies.add(replyChannel, { queryId, ...standing.of(shard), body, times });
   }
 
   /** Anything but a push to one client, and such a push of another version or a corrupt one. */

@@ -1,12 +1,13 @@
 /**
- * The other edges that may have clients of a shard, as its owner knows them: edges with guests, and
- * edges that have lost the shard and still have its clients. Redis counts only edges that are
+ * The other edges that may have clients of a shard, as an edge of it knows them: edges with guests,
+ * and edges that have lost the shard and still have its clients. Redis counts only edges that are
  * subscribed. While one of these is not, the owner cannot know that a client is offline.
  *
  * An edge that does not own a shard announces its clients of it, repeats every few seconds that it
  * has some, and says so when it has none any more. An edge that is silent for a minute, or is not
  * in the assignment any more, is forgotten. The edge that hands a shard over counts until it says
- * that it has left, also if it cannot reach Redis and has announced nothing. Pure.
+ * that it has left, also if it cannot reach Redis and has announced nothing. It passes on what it
+ * knows, as a new owner has not heard what was said before. Pure.
  *
  * Bound: `EDGES_PER_SHARD_MAX`; further ones are not known.
  */
@@ -16,11 +17,14 @@ import type { Metrics } from '../../common/process/metrics.js';
 export const EDGES_PER_SHARD_MAX = 16;
 export const SILENT_MS_MAX = 60_000;
 
+/** Shared: most shards have none. */
+const NO_EDGES: string[] = [];
+
 export class OtherEdges {
   /** By shard and incarnation of the edge: when it was heard last. */
   readonly #heard = new Map<number, Map<string, number>>();
-  /** Incarnations of the edges of the assignment. */
-  #edges: ReadonlySet<string> = new Set();
+  /** Ids of the edges of the assignment by their incarnations. */
+  #ids: ReadonlyMap<string, string> = new Map();
   /** By shard that is handed over to this edge: the incarnation of the edge that owned it. */
   #handedOver: ReadonlyMap<number, string> = new Map();
 
@@ -38,9 +42,9 @@ export class OtherEdges {
   /** To be called before the shards of the assignment become this edge's own. */
   assign({ edges, moves }: Assignment, nowMs: number): void {
     const incarnations = new Map(edges.map(({ id, incarnation }) => [id, incarnation]));
-    const present = new Set(incarnations.values());
-    for (const edge of this.#edges) if (!present.has(edge)) this.#forgetEdge(edge);
-    this.#edges = present;
+    const ids = new Map(edges.map(({ id, incarnation }) => [incarnation, id]));
+    for (const edge of this.#ids.keys()) if (!ids.has(edge)) this.#forgetEdge(edge);
+    this.#ids = ids;
     const handedOver = new Map<number, string>();
     for (const { shard, from, to, phase } of moves) {
       if (phase !== 'handing-over' || to !== this.edgeId) continue;
@@ -83,6 +87,19 @@ export class OtherEdges {
 
   countOf(shard: number): number {
     return this.#heard.get(shard)?.size ?? 0;
+  }
+
+  /** Incarnations. */
+  of(shard: number): string[] {
+    const heard = this.#heard.get(shard);
+    return heard === undefined ? NO_EDGES : [...heard.keys()];
+  }
+
+  /** An edge that no assignment has named yet has its incarnation as its id. */
+  idsOf(shard: number): string[] {
+    const heard = this.#heard.get(shard);
+    if (heard === undefined) return NO_EDGES;
+    return Array.from(heard.keys(), (edge) => this.#ids.get(edge) ?? edge);
   }
 
   #forgetEdge(edge: string): void {

@@ -20,11 +20,12 @@ export class Standing {
   constructor(readonly options: StandingOptions) {}
 
   /** Fields of a reply to a query on the channel of the shard. */
-  of(shard: number): Pick<Reply, 'owner' | 'others' | 'uninvolved'> {
+  of(shard: number): Pick<Reply, 'owner' | 'others' | 'uninvolved' | 'otherEdges'> {
     const { shards, otherEdges } = this.options;
     const owner = shards.owns(shard);
     const others = owner ? otherEdges.countOf(shard) : 0;
-    return { owner, others, uninvolved: !owner && !shards.mayHaveClients(shard) };
+    const uninvolved = !owner && !shards.mayHaveClients(shard);
+    return { owner, others, uninvolved, otherEdges: otherEdges.idsOf(shard) };
   }
 
   /** Whether a message on the channel of `carrier` reaches all clients of the shard. */
@@ -47,15 +48,20 @@ export class Standing {
   /** The shard was unsubscribed. */
   onLeft(shard: number): void {
     const { announcements, otherEdges } = this.options;
+    announcements.tellLeft(shard, otherEdges.of(shard));
     otherEdges.forget(shard);
-    announcements.tellLeft(shard);
   }
 
-  onAnnounce(shard: number, { edgeIncarnation, announcements, hasClients, left }: AnnounceBody) {
+  onAnnounce(shard: number, body: AnnounceBody): void {
     const { shards, otherEdges, announcements: own } = this.options;
+    const { edgeIncarnation, announcements, hasClients, left } = body;
     if (own.isOwn(edgeIncarnation)) return;
-    if (left) otherEdges.onLeft(shard, edgeIncarnation);
-    else if (hasClients || announcements.length > 0) {
+    if (left) {
+      otherEdges.onLeft(shard, edgeIncarnation);
+      for (const edge of body.otherEdges) {
+        if (!own.isOwn(edge)) otherEdges.onHeard(shard, edge, performance.now());
+      }
+    } else if (hasClients || announcements.length > 0) {
       otherEdges.onHeard(shard, edgeIncarnation, performance.now());
     } else if (shards.hasClients(shard)) own.tellHasClients(shard);
   }

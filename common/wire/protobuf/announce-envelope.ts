@@ -7,19 +7,20 @@ import { isSealIntact, SEAL_BYTES, sealedEnd, writeSeal } from '../sealed-messag
 import { FieldReader, sizeWithLength, varintSize, writeVarint } from './fields.js';
 
 /** Tags (number and wire type of a field): of the body in the envelope, and in the body. */
-const [ANNOUNCE, INCARNATION, ANNOUNCEMENT, HAS_CLIENTS, LEFT] = [
-  0x3a, 0x0a, 0x12, 0x18, 0x20,
+const [ANNOUNCE, INCARNATION, ANNOUNCEMENT, HAS_CLIENTS, LEFT, OTHER_EDGE] = [
+  0x3a, 0x0a, 0x12, 0x18, 0x20, 0x2a,
 ] as const;
 /** Those of an Announcement. */
 const [CLIENT_ID, CONNECTION, RENEWED] = [0x0a, 0x10, 0x18] as const;
 
 /** Encodes the envelope of announcements and seals it. */
 export function sealAnnounce(body: AnnounceBody): Buffer {
-  const { edgeIncarnation, announcements, hasClients, left } = body;
+  const { edgeIncarnation, announcements, hasClients, left, otherEdges } = body;
   const incarnationBytes = Buffer.byteLength(edgeIncarnation);
   let bodyBytes = (hasClients ? 2 : 0) + (left ? 2 : 0);
   if (incarnationBytes > 0) bodyBytes += sizeWithLength(incarnationBytes);
   for (const each of announcements) bodyBytes += sizeWithLength(sizeOf(each));
+  for (const each of otherEdges) bodyBytes += sizeWithLength(Buffer.byteLength(each));
   const bytes = Buffer.allocUnsafe(SEAL_BYTES + sizeWithLength(bodyBytes));
   let at = writeVarint(bytes, SEAL_BYTES, ANNOUNCE, bodyBytes);
   if (incarnationBytes > 0) {
@@ -38,7 +39,11 @@ export function sealAnnounce(body: AnnounceBody): Buffer {
     if (renewed) at = writeVarint(bytes, at, RENEWED, 1);
   }
   if (hasClients) at = writeVarint(bytes, at, HAS_CLIENTS, 1);
-  if (left) writeVarint(bytes, at, LEFT, 1);
+  if (left) at = writeVarint(bytes, at, LEFT, 1);
+  for (const each of otherEdges) {
+    at = writeVarint(bytes, at, OTHER_EDGE, Buffer.byteLength(each));
+    at += bytes.write(each, at);
+  }
   writeSeal(bytes);
   return bytes;
 }
@@ -66,7 +71,12 @@ export function readAnnounce(bytes: Buffer): AnnounceBody | undefined {
   }
   const hasClients = reader.varint(HAS_CLIENTS) === 1;
   const left = reader.varint(LEFT) === 1;
-  return reader.at === end ? { edgeIncarnation, announcements, hasClients, left } : undefined;
+  const otherEdges: string[] = [];
+  while (bytes[reader.at] === OTHER_EDGE && reader.at < end) {
+    otherEdges.push(reader.text(OTHER_EDGE));
+  }
+  if (reader.at !== end) return undefined;
+  return { edgeIncarnation, announcements, hasClients, left, otherEdges };
 }
 
 function sizeOf({ clientId, connection, renewed }: Announcement): number {

@@ -29,6 +29,9 @@ const TAGS = new Map(
 );
 const BODY_BYTES = 2;
 
+/** Replies in this form name none. */
+const NO_EDGES: string[] = [];
+
 /** Encodes a batch and seals it. */
 export function sealReplies({ edgeId, replies }: ReplyBatch): Buffer {
   if (!replies.every(isPlain)) {
@@ -81,13 +84,15 @@ export function readReplies(bytes: Buffer): ReplyBatch | undefined {
     if (body === undefined || bytes[reader.at + 1] !== 0) return undefined;
     reader.at += BODY_BYTES;
     if (reader.at !== replyEnd) return undefined;
-    replies.push({ queryId, owner, others, uninvolved, body, times: undefined });
+    const [otherEdges, times] = [NO_EDGES, undefined];
+    replies.push({ queryId, owner, others, uninvolved, otherEdges, body, times });
   }
   return { edgeId, replies };
 }
 
-function isPlain({ body, times }: Reply): boolean {
-  return times === undefined && body !== undefined && TAGS.has(body.$case);
+function isPlain({ otherEdges, body, times }: Reply): boolean {
+  const hasMore = otherEdges.length > 0 || times !== undefined;
+  return !hasMore && body !== undefined && TAGS.has(body.$case);
 }
 
 function sizeOf({ queryId, owner, others, uninvolved }: Reply): number {

@@ -20,7 +20,7 @@ export function answersAbout(
     const value = { routerId, ...recent.of(clientId, performance.now()) };
     const body = { $case: 'recentPushes', value } as const;
     const reply = {
-      ...{ queryId, owner: false, others: 0, uninvolved: true, times: undefined },
+      ...{ queryId, owner: false, others: 0, uninvolved: true, otherEdges: [], times: undefined },
       body,
     };
     const envelope: PrivateEnvelope = {

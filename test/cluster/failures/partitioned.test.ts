@@ -7,6 +7,8 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { shardOf } from '../../../common/cluster/shard.js';
+import { killConnectionsAt } from '../../../drill/faults/redis-fixture.js';
 import { LIVE } from '../../support/cluster/push-client.js';
 import { RunningCluster } from '../../support/cluster/running-cluster.js';
 import { Device } from '../../support/devices/device.js';
@@ -18,6 +20,7 @@ const EDGES = ['edge-1', 'edge-2', 'edge-3'];
 const PARTITIONED = 'edge-3';
 const DEVICES_PER_EDGE = 8;
 const TTL_MS = 300_000;
+const GUESTS = 8;
 
 let running: RunningCluster;
 let group: DeviceGroup;
@@ -119,4 +122,51 @@ test('an edge that is partitioned from Redis only is drained, and no durable pus
   await eventually(() => running.isReady(PARTITIONED));
   await pushToAll();
   await group.untilAllReceived();
+});
+
+test('guests of an edge that hears nothing are not OFFLINE while their shards get another owner', async () => {
+  const { cluster, proxy } = running;
+  const clientIds = await running.clientIdsOf('edge-1', GUESTS, 'guest');
+  const ownersOf = async () => {
+    const shards = await running.shards();
+    return clientIds.map((clientId) => shards[shardOf(clientId, shards.length)]!.owner);
+  };
+  const guests = clientIds.map((clientId) => {
+    // An epoch above any that the edge knows: it accepts the device until it knows the owner.
+    const query = `clientId=${clientId}&epoch=999999999-0`;
+    return new Device(clientId, `${cluster.edgeUrl(PARTITIONED)}/connect?${query}`);
+  });
+  for (const { clientId } of guests) {
+    await eventually(async () => {
+      expect((await running.push.push(clientId, 'live', LIVE)).verdict).toBe('WRITTEN');
+      const { connections } = await running.push.presence(clientId);
+      expect(connections).toMatchObject([{ guest: true }]);
+    });
+  }
+  const pid = cluster.pid(PARTITIONED)!;
+  const verdicts = new Set<string>();
+  const pushToGuests = () =>
+    Promise.all(
+      clientIds.map(async (clientId) => {
+        verdicts.add((await running.push.push(clientId, 'live', LIVE)).verdict);
+      }),
+    );
+  process.kill(pid, 'SIGSTOP');
+  proxy.partition();
+  try {
+    // As Redis ends a subscriber that does not read.
+    await killConnectionsAt('127.0.0.1', running.redis.port, `${PARTITIONED}-subscriber`);
+    await running.postToControl('/v1/edges/edge-1/drain');
+    await eventually(async () => {
+      await pushToGuests();
+      return (await ownersOf()).includes('edge-2');
+    });
+    // The former owner knew of the guests; the new one has heard nothing of them.
+    for (let i = 0; i < 20; i++) await pushToGuests();
+    expect(guests.every(({ connectedTo }) => isPartitioned(connectedTo))).toBe(true);
+    expect([...verdicts]).toEqual(['UNKNOWN']);
+  } finally {
+    process.kill(pid, 'SIGCONT');
+    await Promise.all(guests.map((guest) => guest.close()));
+  }
 });

@@ -10,7 +10,7 @@ const ABSENT = { $case: 'absent', value: {} } as const;
 const WAIT_MS = 60_000;
 
 const FINAL: Reply = {
-  ...{ queryId: 1, owner: true, others: 0, uninvolved: false },
+  ...{ queryId: 1, owner: true, others: 0, uninvolved: false, otherEdges: [] },
   ...{ body: ABSENT, times: undefined },
 };
 
@@ -62,9 +62,10 @@ async function resultOf(
   const result = queries.query('alice', { $case: 'presence', value: {} }, WAIT_MS, () => false);
   await new Promise(setImmediate);
   for (const reply of replies) {
-    const standing = { owner: false, others: 0, uninvolved: false };
+    const standing = { owner: false, others: 0, uninvolved: false, otherEdges: [] };
     const defaults = { queryId: 1, ...standing, body: ABSENT, times: undefined };
-    queries.onReplies({ edgeId: 'edge', replies: [{ ...defaults, ...reply }] });
+    const edgeId = reply.owner ? 'owner' : 'edge';
+    queries.onReplies({ edgeId, replies: [{ ...defaults, ...reply }] });
   }
   const waits = new Promise<'waits'>((resolve) => setImmediate(() => resolve('waits')));
   const done = (await Promise.race([result, waits])) as QueryResult | 'waits';
@@ -84,6 +85,11 @@ test.each<[string, number, Partial<Reply>[]]>([
   ['a guest edge of which the owner does not know', 2, [{ owner: true }, {}]],
   ['an edge that acquires the shard', 2, [{ owner: true }, { uninvolved: true }]],
   ['the owner, and the one before it', 2, [{ owner: true, others: 1 }, { owner: true }]],
+  [
+    'the owner, and a guest edge by its name',
+    2,
+    [{ owner: true, others: 1, otherEdges: ['edge'] }, { otherEdges: ['owner'] }],
+  ],
 ])('%s: complete', async (_, counted, replies) => {
   expect(await resultOf(counted, ...replies)).toMatchObject({ complete: true });
   expect(await incomplete()).toBe('0');
@@ -92,6 +98,11 @@ test.each<[string, number, Partial<Reply>[]]>([
 test.each<[string, number, Partial<Reply>[]]>([
   ['a guest edge has lost its subscription', 1, [{ owner: true, others: 1 }]],
   ['one of two has', 2, [{ owner: true, others: 2 }, {}]],
+  [
+    'the one that hands over knows of a guest edge, a new owner does not',
+    2,
+    [{ otherEdges: ['guest'] }, { owner: true, others: 1, otherEdges: ['edge'] }],
+  ],
   ['only one without clients replies', 2, [{ owner: true, others: 1 }, { uninvolved: true }]],
   ['edges have not followed to the server', 1, [{ owner: true }]],
 ])('%s: not complete, and not waited for', async (reason, counted, replies) => {

@@ -50,7 +50,8 @@ describe('a sealed message', () => {
 
 test('a message of a version that knows no seal is not taken for a sealed one', () => {
   const body = { $case: 'written' as const, value: {} };
-  const reply = { queryId: 7, owner: true, others: 0, uninvolved: false, body, times: undefined };
+  const standing = { owner: true, others: 0, uninvolved: false, otherEdges: [] };
+  const reply = { queryId: 7, ...standing, body, times: undefined };
   const replies = { edgeId: 'edge-1', replies: [reply] };
   const messages = [
     ShardEnvelope.encode(push).finish(),

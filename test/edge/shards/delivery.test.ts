@@ -34,7 +34,7 @@ let lastReply: Reply['body'];
 let lastTimes: Reply['times'];
 let spans: SpanStart[];
 /** Fields of the last reply about this edge and others. */
-let standing: Pick<Reply, 'others' | 'uninvolved'>;
+let standing: Pick<Reply, 'others' | 'uninvolved' | 'otherEdges'>;
 /** Messages on the channels of shards. */
 let told: string[];
 /** Shards whose messages were counted. */
@@ -102,11 +102,11 @@ beforeEach(() => {
       onConfirmed: () => {},
     },
     replies: {
-      add: (_channel: string, { body, times, others, uninvolved }: Reply) => {
+      add: (_channel: string, { body, times, others, uninvolved, otherEdges }: Reply) => {
         replies++;
         lastReply = body;
         lastTimes = times;
-        standing = { others, uninvolved };
+        standing = { others, uninvolved, otherEdges };
       },
     },
     traces: new PushTraces({
@@ -420,10 +420,11 @@ test('only a push that asks for its times or a span has them', () => {
 /** An announcement without connections, as an edge publishes it. */
 function announce(
   edgeIncarnation: string,
-  said: { hasClients?: true; left?: true } = {},
+  said: { hasClients?: true; left?: true; otherEdges?: string[] } = {},
   shard = SHARD,
 ): void {
-  const value = { edgeIncarnation, announcements: [], hasClients: false, left: false, ...said };
+  const none = { announcements: [], hasClients: false, left: false, otherEdges: [] };
+  const value = { edgeIncarnation, ...none, ...said };
   const body = { $case: 'announce', value } as const;
   const empty = { replyChannel: '', clientId: '', id: '', seq: '', appendOffset: '' };
   const envelope = ShardEnvelope.encode({ queryId: 0, ...empty, body });
@@ -435,17 +436,23 @@ test('the owner says how many other edges may have clients of the shard', () => 
   announce('b', { hasClients: true });
   announce('own', { hasClients: true });
   receive(1);
-  expect(standing).toEqual({ others: 2, uninvolved: false });
+  expect(standing).toEqual({ others: 2, uninvolved: false, otherEdges: ['a', 'b'] });
   announce('a', { left: true });
   receive(2);
-  expect(standing).toEqual({ others: 1, uninvolved: false });
+  expect(standing).toEqual({ others: 1, uninvolved: false, otherEdges: ['b'] });
+});
+
+test('the owner hears of other edges from one that leaves, which may have been the owner', () => {
+  announce('a', { left: true, otherEdges: ['b', 'own'] });
+  receive(1);
+  expect(standing).toEqual({ others: 1, uninvolved: false, otherEdges: ['b'] });
 });
 
 test('an edge that does not own the shard says whether it may have clients of it', () => {
   formerShard = SHARD;
   announce('a', { hasClients: true });
   receive(1);
-  expect(standing).toEqual({ others: 0, uninvolved: true });
+  expect(standing).toEqual({ others: 0, uninvolved: true, otherEdges: ['a'] });
 });
 
 test('only a probe of another edge is answered, and only with clients', () => {

@@ -39,6 +39,15 @@ test('an edge counts from its announcement until it leaves', () => {
   expect(others.countOf(SHARD)).toBe(0);
 });
 
+test('edges have the ids of the assignment, or their incarnations', () => {
+  const others = newOtherEdges();
+  others.assign(assignmentOf({ 'edge-2': 'a' }, []), 0);
+  for (const edge of ['a', 'newer']) others.onHeard(SHARD, edge, 0);
+  expect(others.idsOf(SHARD)).toEqual(['edge-2', 'newer']);
+  expect(others.of(SHARD)).toEqual(['a', 'newer']);
+  expect([others.idsOf(SHARD + 1), others.of(SHARD + 1)]).toEqual([[], []]);
+});
+
 test('an edge is forgotten when it is silent for too long', () => {
   const others = newOtherEdges();
   others.onHeard(SHARD, 'a', 0);

@@ -14,6 +14,7 @@ const bodies = fc.record({
   announcements: fc.array(announcement),
   hasClients: fc.boolean(),
   left: fc.boolean(),
+  otherEdges: fc.array(fc.string({ maxLength: 40, unit: 'grapheme' }), { maxLength: 16 }),
 });
 
 test('announcements are written as the generated code writes them, and read back', () => {

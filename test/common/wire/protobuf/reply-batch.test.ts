@@ -14,12 +14,14 @@ const plainReplies: fc.Arbitrary<Reply> = fc.record({
   owner: fc.boolean(),
   others: fc.nat(0xffff_ffff),
   uninvolved: fc.boolean(),
+  otherEdges: fc.constant([]),
   body: fc.constantFrom(...outcomes).map(($case) => ({ $case, value: {} })),
   times: fc.constant(undefined),
 });
-const otherReplies: fc.Arbitrary<Reply> = fc.tuple(plainReplies, fc.nat(2)).map(([reply, kind]) => {
+const otherReplies: fc.Arbitrary<Reply> = fc.tuple(plainReplies, fc.nat(3)).map(([reply, kind]) => {
   if (kind === 0) return { ...reply, body: undefined };
   if (kind === 1) return { ...reply, times: { heardAtUs: 1, errorUs: 2, tookUs: 3 } };
+  if (kind === 2) return { ...reply, otherEdges: ['edge-1', 'edge-2'] };
   const value = { outcomes: Buffer.from([4, 0]), firstIndex: 7 };
   return { ...reply, body: { $case: 'multiPush', value } };
 });

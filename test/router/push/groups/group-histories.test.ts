@@ -91,7 +91,7 @@ function answer(channel: string, bytes: Buffer): void {
     from = until;
   }
   const multiPush = { $case: 'multiPush', value: { outcomes, firstIndex } } as const;
-  const standing = { owner: true, others: 0, uninvolved: false };
+  const standing = { owner: true, others: 0, uninvolved: false, otherEdges: [] };
   const replies = [{ queryId, ...standing, body: multiPush, times: undefined }];
   const router = routers.find((each) => each.replyChannel === replyChannel);
   router?.parts.pusher.shardQueries.onReplies({ edgeId: 'edge', replies });
