@@ -18,7 +18,6 @@ import type {
 } from '@grpc/grpc-js';
 import { Http2Connection } from '../http2/connection.js';
 import type { Field } from '../http2/hpack-table.js';
-import { openConnection } from '../http2/opening.js';
 import type { RequestStream } from '../http2/request-stream.js';
 import { http2ServersOf, streamOf } from './grpc-server.js';
 import { isPlain } from './plain-request.js';
@@ -38,8 +37,6 @@ export class DirectCalls {
   /** By path. */
   readonly #methods = new Map<string, UnaryMethod>();
   readonly #connections = new Set<Http2Connection>();
-  /** Sockets without a request so far. */
-  readonly #opening = new Set<Socket>();
 
   constructor(readonly options: DirectCallsOptions) {}
 
@@ -63,29 +60,14 @@ export class DirectCalls {
       http2Server.removeListener(event, listener as OnSocket);
       http2Server.on(event, (socket: Socket) => {
         const isHttp2 = !(socket instanceof TLSSocket) || socket.alpnProtocol === 'h2';
-        const toLibrary = () => listener.call(http2Server, socket);
-        if (!isHttp2) return toLibrary();
-        this.#opening.add(socket);
-        socket.once('close', () => this.#opening.delete(socket));
-        openConnection(socket, {
-          streamsMax: this.options.callsPerConnectionMax,
-          isOwn: (path) => this.#methods.has(path),
-          onOwn: (received) => {
-            this.#opening.delete(socket);
-            this.#open(socket, http2Server, listener as OnSocket).receive(received);
-          },
-          onLibrary: () => {
-            this.#opening.delete(socket);
-            toLibrary();
-          },
-        });
+        if (isHttp2) this.#open(socket, http2Server, listener as OnSocket);
+        else listener.call(http2Server, socket);
       });
     }
   }
 
   /** No connection takes further calls; each ends with its last one. */
   close(): void {
-    for (const socket of this.#opening) socket.destroy();
     for (const connection of this.#connections) connection.close();
   }
 
@@ -101,11 +83,10 @@ export class DirectCalls {
   }
 
   destroy(): void {
-    for (const socket of this.#opening) socket.destroy();
     for (const connection of this.#connections) connection.destroy();
   }
 
-  #open(socket: Socket, http2Server: Http2Server, onSocket: OnSocket): Http2Connection {
+  #open(socket: Socket, http2Server: Http2Server, onSocket: OnSocket): void {
     const connection = new Http2Connection(socket, {
       streamsMax: this.options.callsPerConnectionMax,
       onRequest: (stream, fields) => this.#onRequest(stream, socket, fields),
@@ -117,7 +98,6 @@ export class DirectCalls {
     this.#connections.add(connection);
     socket.once('close', () => this.#connections.delete(connection));
     this.options.onConnection(connection);
-    return connection;
   }
 
   #onRequest(stream: RequestStream, socket: Socket, fields: readonly Field[]): boolean {

@@ -1,12 +1,10 @@
 /**
  * The server's side of one HTTP/2 connection (RFC 9113). It answers the requests that `onRequest`
  * takes; the others go on to the library of gRPC, frame by frame (`library-streams.ts`), which also
- * judges what is wrong with them. So this has the rules of a connection, and of the streams that it
- * answers.
+ * judges what is wrong with them. So this has the rules of a connection and of its own streams.
  *
- * Bounds: streams at once; the size of frames, header blocks and header lists; frames that are
- * cheap for a client and not for the server; and bytes that a client has not read, above which
- * nothing more is read from it.
+ * Bounds: streams at once; the size of frames, header blocks and lists; frames that are cheap for a
+ * client only; and bytes that a client has not read, above which nothing more is read from it.
  */
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -30,6 +28,7 @@ import {
   frameOf,
   Http2Error,
   PREFACE,
+  settingsFrame,
   uint32Payload,
   WINDOW_BYTES,
   WINDOW_BYTES_MAX,
@@ -94,7 +93,7 @@ export class Http2Connection {
   /** The connection ends with an error of the client. */
   onError: (error: Pick<Http2Error, 'code'>) => void = () => {};
 
-  /** @param socket has been sent the server's settings */
+  /** Sends the server's settings: clients wait for them before their first request. */
   constructor(
     readonly socket: Socket,
     readonly options: Http2Options,
@@ -108,6 +107,7 @@ export class Http2Connection {
       this.#onFrame(type, flags, streamId, bytes, start, end),
     );
     socket.setNoDelay(true);
+    this.output.write(settingsFrame(streamsMax));
     socket.on('data', (bytes) => this.receive(bytes));
     socket.on('drain', () => this.#setFull(false));
     socket.on('error', () => {}); // `close` follows.

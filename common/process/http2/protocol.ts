@@ -101,12 +101,8 @@ export function settingsPayload(settings: readonly (readonly [id: number, value:
 
 /** The first frame of a server. */
 export function settingsFrame(streamsMax: number): Buffer {
-  return frameOf(
-    FRAME.settings,
-    0,
-    0,
-    settingsPayload([[SETTING.maxConcurrentStreams, streamsMax]]),
-  );
+  const payload = settingsPayload([[SETTING.maxConcurrentStreams, streamsMax]]);
+  return frameOf(FRAME.settings, 0, 0, payload);
 }
 
 /** Payload of WINDOW_UPDATE and RST_STREAM. */

@@ -25,7 +25,6 @@ import {
   http2ServersOf,
 } from '../../../common/process/grpc/grpc-server.js';
 import { Http2Connection } from '../../../common/process/http2/connection.js';
-import { settingsFrame } from '../../../common/process/http2/protocol.js';
 import { Metrics } from '../../../common/process/metrics.js';
 import { packageRoot } from '../../../common/process/package-root.js';
 
@@ -174,7 +173,6 @@ export async function startTestService(way: TestServiceWay): Promise<TestServer>
   if (way !== 'within') return { port, stop: () => server.forceShutdown() };
   const [http2Server] = http2ServersOf(server);
   const within = createServer((socket) => {
-    socket.write(settingsFrame(STREAMS_MAX));
     new Http2Connection(socket, {
       onRequest: () => false,
       onLibraryConnection: (end) => http2Server!.emit('connection', end),

@@ -207,13 +207,13 @@ describe.each([
     'calls of grpcio go on through several ages of their connection',
     async () => {
       // As above.
-      await start({ ageMsMax: 1_000 });
+      await start({ ageMsMax: 2_000 });
       const script = join(packageRoot, 'test/common/process/grpc/load.py');
       const { stdout } = await promisify(execFile)(PYTHON_PATH, [
         script,
         server.address,
         METHOD,
-        '4',
+        '8',
         '10',
       ]);
       expect(Object.keys(JSON.parse(stdout))).toEqual(['OK']);

@@ -19,7 +19,6 @@ import {
   frameOf,
   PREFACE,
   SETTING,
-  settingsFrame,
   settingsPayload,
   uint32Payload,
 } from '../../../../common/process/http2/protocol.js';
@@ -72,7 +71,6 @@ async function startEcho(): Promise<Echo> {
     return true;
   };
   const server = createServer((socket) => {
-    socket.write(settingsFrame(STREAMS_MAX));
     const connection = new Http2Connection(socket, {
       onRequest,
       onLibraryConnection: (end) => library.emit('connection', end),
