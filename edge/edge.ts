@@ -93,8 +93,9 @@ function createEvents(
   const due = clients ?? boundsFor(events, 'pushes');
   const living = () =>
     feed.current && [incarnation, ...feed.current.edges.map((edge) => edge.incarnation)];
+  const dead = { link, edgeIncarnation: incarnation, names, shards, living };
   return {
-    deadEdges: clients && new DeadEdges({ link, names, shards, living, bounds: clients }),
+    deadEdges: clients && new DeadEdges({ ...dead, bounds: clients }),
     dueEvents: due && new DueEvents({ link, names, shards, bounds: due, metrics }),
   };
 }

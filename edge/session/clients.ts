@@ -3,10 +3,8 @@
  * confirmed the subscription of its shard, so that from then on it can miss no push. It receives
  * the backlog of its inbox, becomes live, and ends for exactly one reason.
  *
- * To protocols this class is the edge (`Host`); to shard channels it is the clients of this edge
- * (`ShardClients`).
+ * It is the `Host` of protocols, and the `ShardClients` of shard channels.
  */
-
 import type { Counter } from 'prom-client';
 import type { PushOutcome } from '../../common/cluster/push-outcomes.js';
 import type { ShardNames } from '../../common/cluster/shard-names.js';
@@ -159,6 +157,10 @@ export class Clients implements Host, ShardClients {
         if (state !== 'unsubscribed') catchUp.readAgain(connection);
       }
     }
+  }
+
+  announceAgain(shard: number): void {
+    for (const each of this.options.table.acceptedOf(shard)) this.#announce(each, true);
   }
 
   onGap(shard: number): void {

@@ -281,6 +281,12 @@ export class Connections {
     }
   }
 
+  *acceptedOf(shard: number): Generator<Connection> {
+    for (const slot of this.#slotsByShard[shard]?.values() ?? []) {
+      if (this.#states[slot] !== STATE_OPENING) yield this.#at(slot);
+    }
+  }
+
   /** Accepted connections whose slot is `part` modulo `parts`: one step of a sweep. */
   *acceptedPart(part: number, parts: number): Generator<Connection> {
     for (let slot = part; slot < this.#generations.length; slot += parts) {

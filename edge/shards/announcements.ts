@@ -53,7 +53,14 @@ interface Pending {
 }
 
 const NOTHING: Pending = { announcements: [], devices: [], clients: [] };
-const NEITHER = { hasClients: false, left: false, otherEdges: [] };
+/** An announcement that says nothing, but for the edge that sends it. */
+export const NOTHING_TOLD = {
+  announcements: [],
+  hasClients: false,
+  left: false,
+  otherEdges: [],
+  connectionsEnded: false,
+};
 
 export class Announcements {
   readonly #pending = new Map<number, Pending>();
@@ -84,7 +91,7 @@ export class Announcements {
 
   /** Tells the owner of the shard that this edge has clients of it. */
   tellHasClients(shard: number): void {
-    this.#publish(shard, NOTHING, { ...NEITHER, hasClients: true });
+    this.#publish(shard, NOTHING, { ...NOTHING_TOLD, hasClients: true });
   }
 
   /**
@@ -92,7 +99,7 @@ export class Announcements {
    * @param otherEdges incarnations of those that may have some
    */
   tellLeft(shard: number, otherEdges: string[]): void {
-    this.#publish(shard, NOTHING, { ...NEITHER, left: true, otherEdges });
+    this.#publish(shard, NOTHING, { ...NOTHING_TOLD, left: true, otherEdges });
   }
 
   isOwn(edgeIncarnation: string): boolean {
@@ -125,11 +132,11 @@ export class Announcements {
   #publish(
     shard: number,
     { announcements, devices, clients }: Pending,
-    told: Omit<AnnounceBody, 'edgeIncarnation' | 'announcements'> = NEITHER,
+    told: Omit<AnnounceBody, 'edgeIncarnation'> = NOTHING_TOLD,
   ): void {
     const { link, edgeId, edgeIncarnation, names, keepDevicesS, events } = this.options;
     const channel = names.channelOf(shard);
-    const bytes = sealAnnounce({ edgeIncarnation, announcements, ...told });
+    const bytes = sealAnnounce({ ...told, edgeIncarnation, announcements });
     // Only the envelope's return over the channel proves that it arrived, and only a reply that its
     // connections are entered: an envelope may return of a Redis that dies before it has replied.
     if (events !== undefined && clients.length > 0) {

@@ -139,7 +139,9 @@ export class Delivery implements ShardHandler {
     for (const each of announcements) {
       this.options.clients.onAnnounced(shard, edgeIncarnation, each);
     }
-    this.options.standing.onAnnounce(shard, body);
+    const { standing, clients } = this.options;
+    standing.onAnnounce(shard, body);
+    if (body.connectionsEnded && !standing.isOwn(body)) clients.announceAgain(shard);
   }
 
   #onPush(shard: number, push: ReceivedPush): void {

@@ -52,6 +52,11 @@ export class Standing {
     otherEdges.forget(shard);
   }
 
+  /** Whether this edge has sent it. */
+  isOwn({ edgeIncarnation }: AnnounceBody): boolean {
+    return this.options.announcements.isOwn(edgeIncarnation);
+  }
+
   onAnnounce(shard: number, body: AnnounceBody): void {
     const { shards, otherEdges, announcements: own } = this.options;
     const { edgeIncarnation, announcements, hasClients, left } = body;

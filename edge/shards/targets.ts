@@ -37,6 +37,8 @@ export interface ShardClients {
   onGap(shard: number): void;
   /** Inboxes of the shard may be lost, but not before `sinceMs` of the monotonic clock. */
   onHistoryLost(shard: number, sinceMs: number): void;
+  /** The events may say that connections have ended which are here. */
+  announceAgain(shard: number): void;
   /** An edge, possibly this one, has announced a connection. */
   onAnnounced(shard: number, edgeIncarnation: string, announcement: Announcement): void;
   push(shard: number, clientId: string, message: Message): PushOutcome;

@@ -119,9 +119,10 @@ return newestEvent`),
 );
 
 /**
- * Ends the connections of edges that do not live any more.
- * Input:  KEYS seq; ARGV cursor of the scan, reason, ms that a connection must be old, incarnations
- *         that live
+ * Ends the connections of edges that do not live any more, and publishes an envelope if there are
+ * some.
+ * Input:  KEYS seq; ARGV cursor of the scan, reason, ms that a connection must be old, envelope,
+ *         incarnations that live
  * Output: the next cursor, '0' at the end; number of connections that are not old enough
  */
 const END_OF_DEAD = perBounds(
@@ -130,7 +131,7 @@ const END_OF_DEAD = perBounds(
 local channel = string.sub(KEYS[1], 1, -5)
 local on = channel .. ':on'
 local lives = {}
-for i = 4, #ARGV do lives[ARGV[i]] = true end
+for i = 5, #ARGV do lives[ARGV[i]] = true end
 local read = call('HSCAN', on, ARGV[1], 'COUNT', 1000)
 local count, young = 0, 0
 for i = 1, #read[2], 2 do
@@ -144,7 +145,10 @@ for i = 1, #read[2], 2 do
     else young = young + 1 end
   end
 end
-if count > 0 then keepEvents(channel) end
+if count > 0 then
+  keepEvents(channel)
+  call('SPUBLISH', channel, ARGV[4])
+end
 call('PEXPIRE', on, ${REGISTRY_MS})
 return {read[1], young}`),
 );
@@ -176,6 +180,16 @@ export interface EndedClient {
   readonly clientId: string;
   readonly connection: number;
   readonly reason: string;
+}
+
+/** The edges whose connections are to be ended. */
+export interface DeadEdges {
+  /** Incarnations of all other edges: those of the cluster. */
+  readonly living: readonly string[];
+  /** Younger connections are left. */
+  readonly ageMsMin: number;
+  /** Envelope for the edges of the shard: an edge may live that is not known. */
+  readonly notice: Buffer;
 }
 
 export interface DeadEdgesSearch {
@@ -252,17 +266,15 @@ export function endWithEvents(
 /**
  * Writes the events of connections whose edge has died. Resolves with the cursor of the next call,
  * and with the number of connections that are not old enough yet.
- * @param living incarnations of all edges of the cluster
  */
 export function endOfDeadEdges(
   link: ScriptLink,
   channel: string,
   cursor: string,
-  living: readonly string[],
-  ageMsMin: number,
+  { living, ageMsMin, notice }: DeadEdges,
   bounds: EventBounds,
 ): Promise<Outcome<DeadEdgesSearch>> {
-  const args = [cursor, 'edge_lost', ageMsMin, ...living];
+  const args = [cursor, 'edge_lost', ageMsMin, notice, ...living];
   const parse = ([next, young]: [string, number]) => ({ cursor: next, young });
   return END_OF_DEAD(bounds).run(link, [counterKey(channel)], args, 'text', parse);
 }

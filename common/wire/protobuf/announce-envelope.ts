@@ -7,17 +7,17 @@ import { isSealIntact, SEAL_BYTES, sealedEnd, writeSeal } from '../sealed-messag
 import { FieldReader, sizeWithLength, varintSize, writeVarint } from './fields.js';
 
 /** Tags (number and wire type of a field): of the body in the envelope, and in the body. */
-const [ANNOUNCE, INCARNATION, ANNOUNCEMENT, HAS_CLIENTS, LEFT, OTHER_EDGE] = [
-  0x3a, 0x0a, 0x12, 0x18, 0x20, 0x2a,
+const [ANNOUNCE, INCARNATION, ANNOUNCEMENT, HAS_CLIENTS, LEFT, OTHER_EDGE, CONNECTIONS_ENDED] = [
+  0x3a, 0x0a, 0x12, 0x18, 0x20, 0x2a, 0x30,
 ] as const;
 /** Those of an Announcement. */
 const [CLIENT_ID, CONNECTION, RENEWED] = [0x0a, 0x10, 0x18] as const;
 
 /** Encodes the envelope of announcements and seals it. */
 export function sealAnnounce(body: AnnounceBody): Buffer {
-  const { edgeIncarnation, announcements, hasClients, left, otherEdges } = body;
+  const { edgeIncarnation, announcements, hasClients, left, otherEdges, connectionsEnded } = body;
   const incarnationBytes = Buffer.byteLength(edgeIncarnation);
-  let bodyBytes = (hasClients ? 2 : 0) + (left ? 2 : 0);
+  let bodyBytes = (hasClients ? 2 : 0) + (left ? 2 : 0) + (connectionsEnded ? 2 : 0);
   if (incarnationBytes > 0) bodyBytes += sizeWithLength(incarnationBytes);
   for (const each of announcements) bodyBytes += sizeWithLength(sizeOf(each));
   for (const each of otherEdges) bodyBytes += sizeWithLength(Buffer.byteLength(each));
@@ -44,6 +44,7 @@ export function sealAnnounce(body: AnnounceBody): Buffer {
     at = writeVarint(bytes, at, OTHER_EDGE, Buffer.byteLength(each));
     at += bytes.write(each, at);
   }
+  if (connectionsEnded) writeVarint(bytes, at, CONNECTIONS_ENDED, 1);
   writeSeal(bytes);
   return bytes;
 }
@@ -75,8 +76,9 @@ export function readAnnounce(bytes: Buffer): AnnounceBody | undefined {
   while (bytes[reader.at] === OTHER_EDGE && reader.at < end) {
     otherEdges.push(reader.text(OTHER_EDGE));
   }
+  const connectionsEnded = reader.varint(CONNECTIONS_ENDED) === 1;
   if (reader.at !== end) return undefined;
-  return { edgeIncarnation, announcements, hasClients, left, otherEdges };
+  return { edgeIncarnation, announcements, hasClients, left, otherEdges, connectionsEnded };
 }
 
 function sizeOf({ clientId, connection, renewed }: Announcement): number {

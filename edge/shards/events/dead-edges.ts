@@ -3,11 +3,16 @@
  * that was killed cannot write them itself. A shard is searched when this edge becomes its owner,
  * when an edge has left the cluster, and every ten minutes, because Redis may have returned with
  * older data.
+ *
+ * An edge that is partitioned from control only has left, and still has its devices. So the edges
+ * of the shard are told, and one that has connections announces them again.
  */
 import { endOfDeadEdges } from '../../../common/cluster/events/client-events.js';
 import type { EventBounds } from '../../../common/cluster/events/event-stream.js';
 import type { ShardNames } from '../../../common/cluster/shard-names.js';
 import type { ScriptLink } from '../../../common/redis/script.js';
+import { sealAnnounce } from '../../../common/wire/protobuf/announce-envelope.js';
+import { NOTHING_TOLD } from '../announcements.js';
 import type { Shards } from '../shards.js';
 
 export const DEAD_EDGES_STEP_MS = 100;
@@ -24,6 +29,7 @@ const YOUNG_AGAIN_MS = 1_000;
 
 export interface DeadEdgesOptions {
   readonly link: ScriptLink;
+  readonly edgeIncarnation: string;
   readonly names: ShardNames;
   readonly shards: Pick<Shards, 'owns'>;
   /** Incarnations of all edges of the assignment, and this one; undefined: they are unknown. */
@@ -32,6 +38,7 @@ export interface DeadEdgesOptions {
 }
 
 export class DeadEdges {
+  readonly #notice: Buffer;
   /** By shard: when it was searched last, in ms of the monotonic clock. */
   readonly #searchedAtMs: Float64Array;
   #known: readonly string[] = [];
@@ -41,6 +48,8 @@ export class DeadEdges {
   #isStepping = false;
 
   constructor(readonly options: DeadEdgesOptions) {
+    const { edgeIncarnation } = options;
+    this.#notice = sealAnnounce({ ...NOTHING_TOLD, edgeIncarnation, connectionsEnded: true });
     this.#searchedAtMs = new Float64Array(options.names.shardCount).fill(Number.NEGATIVE_INFINITY);
   }
 
@@ -76,7 +85,8 @@ export class DeadEdges {
     let cursor = '0';
     let isAnyYoung = false;
     do {
-      const next = await endOfDeadEdges(link, channel, cursor, living, AGE_MS_MIN, bounds);
+      const dead = { living, ageMsMin: AGE_MS_MIN, notice: this.#notice };
+      const next = await endOfDeadEdges(link, channel, cursor, dead, bounds);
       if (next.type !== 'done') return;
       ({ cursor } = next.reply);
       isAnyYoung ||= next.reply.young > 0;

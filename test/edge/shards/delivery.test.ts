@@ -8,6 +8,7 @@ import type { SpanStart } from '../../../common/process/tracing/tracer.js';
 import { IdFloor } from '../../../common/redis/identity/id-floor.js';
 import { RedisNames } from '../../../common/redis/redis-names.js';
 import { Gaps } from '../../../edge/report/gaps.js';
+import { NOTHING_TOLD } from '../../../edge/shards/announcements.js';
 import { Delivery, type DeliveryOptions } from '../../../edge/shards/delivery.js';
 import { OtherEdges } from '../../../edge/shards/other-edges.js';
 import { PushTraces } from '../../../edge/shards/push-traces.js';
@@ -15,6 +16,7 @@ import { RedisClocks } from '../../../edge/shards/redis-clocks.js';
 import { Standing } from '../../../edge/shards/standing.js';
 import type { Target } from '../../../edge/shards/targets.js';
 import {
+  type AnnounceBody,
   type Reply,
   ShardEnvelope,
   type TraceBody,
@@ -100,6 +102,7 @@ beforeEach(() => {
       },
       onGap: () => gaps++,
       onConfirmed: () => {},
+      announceAgain: (shard: number) => told.push(`announced again ${shard}`),
     },
     replies: {
       add: (_channel: string, { body, times, others, uninvolved, otherEdges }: Reply) => {
@@ -418,13 +421,8 @@ test('only a push that asks for its times or a span has them', () => {
 });
 
 /** An announcement without connections, as an edge publishes it. */
-function announce(
-  edgeIncarnation: string,
-  said: { hasClients?: true; left?: true; otherEdges?: string[] } = {},
-  shard = SHARD,
-): void {
-  const none = { announcements: [], hasClients: false, left: false, otherEdges: [] };
-  const value = { edgeIncarnation, ...none, ...said };
+function announce(edgeIncarnation: string, said: Partial<AnnounceBody> = {}, shard = SHARD): void {
+  const value = { ...NOTHING_TOLD, edgeIncarnation, ...said };
   const body = { $case: 'announce', value } as const;
   const empty = { replyChannel: '', clientId: '', id: '', seq: '', appendOffset: '' };
   const envelope = ShardEnvelope.encode({ queryId: 0, ...empty, body });
@@ -463,6 +461,13 @@ test('only a probe of another edge is answered, and only with clients', () => {
   formerShard = SHARD;
   announce('a');
   expect(told).toHaveLength(1);
+});
+
+test('connections are announced again when an edge has ended them for the events', () => {
+  formerShard = SHARD;
+  announce('own', { connectionsEnded: true });
+  announce('a', { connectionsEnded: true });
+  expect(told).toEqual(['announced again 0']);
 });
 
 test('an owner probes its shards when they are subscribed, and says when it leaves one', () => {

@@ -129,8 +129,9 @@ describe('connections', () => {
   test('those of dead edges end, after a time, and those of living edges stay', async () => {
     await announce('alice', 1);
     await announce('bob', 2, { edge: { edgeId: 'edge-2', incarnation: 'life-2' } });
-    const search = (ageMs: number) =>
-      endOfDeadEdges(link, CHANNEL, '0', ['life-2', 'life-3'], ageMs, BOUNDS);
+    const dead = { living: ['life-2', 'life-3'], notice: Buffer.alloc(0) };
+    const search = (ageMsMin: number) =>
+      endOfDeadEdges(link, CHANNEL, '0', { ...dead, ageMsMin }, BOUNDS);
     expect(replyOf(await search(60_000))).toEqual({ cursor: '0', young: 1 });
     for (let i = 0; i < 2; i++) {
       expect(replyOf(await search(0))).toEqual({ cursor: '0', young: 0 });
@@ -177,7 +178,8 @@ describe('connections that receive a goaway', () => {
   test('end after a time if it does not, also if their edge has died', async () => {
     await announce('alice', 1);
     await end('alice', 1, 'goaway');
-    await endOfDeadEdges(link, CHANNEL, '0', ['life-2'], 0, BOUNDS);
+    const dead = { living: ['life-2'], ageMsMin: 0, notice: Buffer.alloc(0) };
+    await endOfDeadEdges(link, CHANNEL, '0', dead, BOUNDS);
     for (let i = 0; i < 2; i++) await passTime();
     expect(await told()).toEqual(['client.connected edge-1 ', 'client.disconnected edge-1 goaway']);
     expect(await entered()).toBe(0);
