@@ -16,7 +16,7 @@ interface Snapshot {
  * code is left out, because V8 creates and discards it at any time.
  */
 export function countObjects(file: string): Map<string, number> {
-  const { snapshot, nodes, strings } = JSON.parse(readFileSync(file, 'utf8')) as Snapshot;
+  const { snapshot, nodes, strings } = read(file);
   const { node_fields, node_types } = snapshot.meta;
   const [typeAt, nameAt] = [node_fields.indexOf('type'), node_fields.indexOf('name')];
   const counts = new Map<string, number>();
@@ -27,4 +27,14 @@ export function countObjects(file: string): Map<string, number> {
     counts.set(type + name, (counts.get(type + name) ?? 0) + 1);
   }
   return counts;
+}
+
+/** Strings of a later snapshot that an earlier one does not have. */
+export function newStrings(earlier: string, later: string): string[] {
+  const known = new Set(read(earlier).strings);
+  return read(later).strings.filter((each) => !known.has(each));
+}
+
+function read(file: string): Snapshot {
+  return JSON.parse(readFileSync(file, 'utf8'));
 }
