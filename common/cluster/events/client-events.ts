@@ -182,8 +182,8 @@ export interface EndedClient {
   readonly reason: string;
 }
 
-/** The edges whose connections are to be ended. */
-export interface DeadEdges {
+/** Which connections are to be ended, and who is told. */
+export interface EndOfDeadOptions {
   /** Incarnations of all other edges: those of the cluster. */
   readonly living: readonly string[];
   /** Younger connections are left. */
@@ -271,7 +271,7 @@ export function endOfDeadEdges(
   link: ScriptLink,
   channel: string,
   cursor: string,
-  { living, ageMsMin, notice }: DeadEdges,
+  { living, ageMsMin, notice }: EndOfDeadOptions,
   bounds: EventBounds,
 ): Promise<Outcome<DeadEdgesSearch>> {
   const args = [cursor, 'edge_lost', ageMsMin, notice, ...living];
