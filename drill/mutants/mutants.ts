@@ -227,7 +227,7 @@ return count`,
     name: 'skip-a-member',
     patches: [
       {
-        file: 'router/push/groups/push-together.js',
+        file: 'router/push/many/push-together.js',
         find: '.filter(({ clientIds }) => clientIds.length > 0)',
         replace: '.filter(({ clientIds }, i) => clientIds.length > 0 && i > 0)',
       },

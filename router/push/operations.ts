@@ -108,6 +108,8 @@ export class PushApi {
 
   constructor(readonly options: PushApiOptions) {
     const { pusher, groups, users, memberships, tracer, stopping } = options;
+    const { store, known } = memberships;
+    const many = { pusher, shardGroups: groups, store };
     this.push = {
       scope: 'push',
       run: (request, call, backend) =>
@@ -118,7 +120,7 @@ export class PushApi {
       run: (request, call, backend) =>
         backend.rejectPushes(request.clientIds.length) ??
         withSpan(tracer, call, PUSH_MANY, request.payload, (trace) =>
-          pushMany(pusher, groups, request, call.answerByMs, () => call.isCancelled, trace),
+          pushMany(many, request, call.answerByMs, () => call.isCancelled, trace),
         ),
     };
     this.pushUser = {
@@ -160,9 +162,8 @@ export class PushApi {
         const isEnded = () => call.isCancelled || stopping.aborted;
         const rejectPushes = (count: number) => backend.rejectPushes(count);
         const limits = { answerByMs: call.answerByMs, isEnded, rejectPushes };
-        const { store, known } = memberships;
         const { devicesMax } = users.options;
-        const parts = { pusher, shardGroups: groups, store, known, devicesMax };
+        const parts = { ...many, store, known, devicesMax };
         return withSpan(tracer, call, pushToGroup(request.group), request.payload, (trace) =>
           this.#counted(pushGroup(parts, request, limits, trace)),
         );

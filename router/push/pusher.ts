@@ -34,7 +34,7 @@ import {
 import { ClientRates } from './client-rates.js';
 import type { Caller, PushTrace, PushTraces } from './flight/push-trace.js';
 import { RecentPushes } from './flight/recent-pushes.js';
-import { type Answered, SlowPushes } from './flight/slow-pushes.js';
+import { type Answered, type PushedTo, SlowPushes } from './flight/slow-pushes.js';
 import { combinationOf, rejectPush, requiredLevelOf } from './push-check.js';
 import type {
   AcceptLevelWriters,
@@ -211,9 +211,14 @@ export class Pusher {
     const { response } = answered;
     trace?.onAnswered(response);
     const nowMs = this.onVerdict(response.verdict, startedMs);
-    this.slowPushes.onVerdict(push, answered, startedMs, nowMs);
-    this.recentPushes.onVerdict(push, response, startedMs, nowMs);
+    this.remember(push, answered, startedMs, nowMs);
     return response;
+  }
+
+  /** Remembers a push to one client for operators. Times are in ms of the monotonic clock. */
+  remember(push: PushedTo, answered: Answered, startedMs: number, nowMs: number): void {
+    this.slowPushes.onVerdict(push, answered, startedMs, nowMs);
+    this.recentPushes.onVerdict(push, answered.response, startedMs, nowMs);
   }
 
   ttlMsOf({ ttlMs }: Pick<PushRequest, 'ttlMs'>): number {
@@ -454,7 +459,7 @@ export class Pusher {
   }
 }
 
-function responseOf(
+export function responseOf(
   verdict: Verdict,
   messageId = '',
   acceptLevel = ACCEPT_LEVEL_UNSPECIFIED,

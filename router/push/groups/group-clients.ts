@@ -5,17 +5,18 @@
  * began is always among them.
  */
 import {
+  MEMBERS_PER_CALL,
   NO_VERSION,
   readMemberDevices,
   versionKey,
 } from '../../../common/cluster/groups/members.js';
 import { readShardValues } from '../../../common/cluster/history/shard-counters.js';
 import { type Rejection, rejection } from '../../../common/process/errors.js';
+import { type ClientsOfShard, runsOf } from '../many/packed.js';
 import { expandMembers, usersOf } from './expand-members.js';
 import type { KnownMembers, KnownShard } from './known-members.js';
-import { type GroupStore, type MemberPages, type ReadShards, runsOf } from './member-pages.js';
+import type { GroupStore, MemberPages, ReadShards } from './member-pages.js';
 import type { MembersPosition } from './members-position.js';
-import type { ClientsOfShard } from './packed.js';
 
 /** Maximum shards whose versions are read at once. */
 const KNOWN_PER_PAGE = 1_024;
@@ -137,7 +138,7 @@ export class GroupClients {
     const { store, pages, devicesMax } = this;
     const { link, channelOf } = store;
     const found = new Map<number, KnownShard>();
-    const runs = runsOf(store, read, ({ members }) => members.length);
+    const runs = runsOf(link, read, ({ members }) => members.length, MEMBERS_PER_CALL);
     const rejected = await Promise.all(
       runs.map(async (run) => {
         const users = run.map(({ shard, members }) => {

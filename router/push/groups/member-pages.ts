@@ -9,11 +9,9 @@ import type { CountersLink } from '../../../common/cluster/history/shard-counter
 import { shardOfGroup } from '../../../common/cluster/shard.js';
 import { type Rejection, rejection } from '../../../common/process/errors.js';
 import type { RedisLink } from '../../../common/redis/redis-link.js';
+import { runsOf, SHARDS_PER_SCRIPT } from '../many/packed.js';
 import type { MembersPosition } from './members-position.js';
-import { packed } from './packed.js';
 
-/** Maximum shards in one script: an empty one costs a microsecond. */
-const SHARDS_PER_CALL = 128;
 /** Maximum scripts for one page, in a Redis Cluster. */
 const CALLS_PER_PAGE = 16;
 
@@ -35,19 +33,6 @@ export interface GroupStore {
 /** The channel of the group's own shard. */
 export function homeOf({ channelOf, shardCount }: GroupStore, group: string): string {
   return channelOf(shardOfGroup(group, shardCount));
-}
-
-/**
- * Divides what is to be done for shards among scripts: in a Redis Cluster, one has one shard.
- * @param weightOf members or clients of an item; a script has `weightMax` of them, or one item
- */
-export function runsOf<Item>(
-  { link }: Pick<GroupStore, 'link'>,
-  items: readonly Item[],
-  weightOf: (item: Item) => number,
-  weightMax = MEMBERS_PER_CALL,
-): Item[][] {
-  return packed(items, weightOf, weightMax, link.isCluster ? 1 : SHARDS_PER_CALL);
 }
 
 /** Members of shards that were read. */
@@ -104,7 +89,7 @@ export class MemberPages {
 
   /** Shards of which one page can read the members. */
   get shardsPerPage(): number {
-    return this.store.link.isCluster ? CALLS_PER_PAGE : SHARDS_PER_CALL;
+    return this.store.link.isCluster ? CALLS_PER_PAGE : SHARDS_PER_SCRIPT;
   }
 
   /**
@@ -125,7 +110,7 @@ export class MemberPages {
    */
   async readShards(shards: readonly number[], membersMax: number): Promise<ReadShards | Rejection> {
     const { shard: first, after } = this.position!;
-    const runs = runsOf(this.store, shards, () => 1);
+    const runs = runsOf(this.store.link, shards, () => 1, MEMBERS_PER_CALL);
     const countMax = Math.min(membersMax, MEMBERS_PER_CALL);
     const reads = await Promise.all(
       runs.map((run) => this.#readRun(run, run[0] === first ? after : '', countMax)),

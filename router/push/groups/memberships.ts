@@ -35,16 +35,11 @@ import type {
   ListMembersRequest,
   ListMembersResponse,
 } from '../../../proto/gen/longline/v1/group.js';
+import { runsOf } from '../many/packed.js';
 import { CLIENT_IDS_MAX } from '../many/push-many.js';
 import { Tally } from '../many/tally.js';
 import { KnownMembers } from './known-members.js';
-import {
-  type GroupStore,
-  homeOf,
-  MemberPages,
-  type MembersOfShard,
-  runsOf,
-} from './member-pages.js';
+import { type GroupStore, homeOf, MemberPages, type MembersOfShard } from './member-pages.js';
 import { parseToken, START, tokenOf } from './members-position.js';
 
 const PAGE_SIZE_DEFAULT = 1_000;
@@ -142,7 +137,7 @@ export class Memberships {
       const page = await pages.read(MEMBERS_PER_CALL);
       if ('code' in page) return page;
       const parts = page.map((part) => ({ ...part, channel: channelOf(part.shard) }));
-      for (const run of runsOf(this.store, parts, countOf)) {
+      for (const run of runsOf(this.store.link, parts, countOf, MEMBERS_PER_CALL)) {
         const outcome = await leaveGroup(link, group, run, this.#events);
         if (outcome.type !== 'done') return rejection('REDIS_UNAVAILABLE', outcome.reason);
         for (const { count } of outcome.reply) removed += count;
@@ -242,7 +237,7 @@ export class Memberships {
         members: all.slice(i * MEMBERS_PER_CALL, (i + 1) * MEMBERS_PER_CALL),
       }));
     });
-    const runs = runsOf(this.store, parts, countOf);
+    const runs = runsOf(this.store.link, parts, countOf, MEMBERS_PER_CALL);
     for (let i = 0; i < runs.length; i += SCRIPTS_AT_ONCE) {
       await Promise.all(runs.slice(i, i + SCRIPTS_AT_ONCE).map(change));
     }

@@ -1,10 +1,10 @@
 /**
- * Bounds how many queries of one call are started at once, without letting their waits add up.
+ * Bounds how much of one call is started at once, without letting the waits of its queries add up.
  *
- * A query holds a place until it is done, but for 100 ms at most. If all places are taken when that
+ * A query holds places until it is done, but for 100 ms at most. If all places are taken when that
  * happens, their number doubles. So healthy edges see few queries at once, and all shards of an
  * edge that does not answer cost one timeout together, not one each. For one caller of `untilFree`.
- * The number of unfinished queries never exceeds `pendingMax`.
+ * No query is started while the unfinished ones have `pendingMax` places or more.
  */
 import type { ShardQueries } from '../../../common/cluster/shard-query.js';
 
@@ -18,8 +18,9 @@ export class Places {
   #atOnce: number;
   readonly #pendingMax: number;
   #pending = 0;
-  /** Start time of each query that holds a place, by its number; oldest first. */
-  readonly #heldSinceMs = new Map<number, number>();
+  /** Queries that hold places, by number; oldest first. */
+  readonly #holders = new Map<number, { readonly sinceMs: number; readonly places: number }>();
+  #held = 0;
   #started = 0;
   #failure: Error | undefined;
   #wake = () => {};
@@ -34,19 +35,18 @@ export class Places {
 
   /** @throws the error of a query that failed */
   untilFree(): Promise<void> {
-    return this.#until(
-      () => this.#heldSinceMs.size < this.#atOnce && this.#pending < this.#pendingMax,
-    );
+    return this.#until(() => this.#held < this.#atOnce && this.#pending < this.#pendingMax);
   }
 
   /** To be called once after each `untilFree`. */
-  hold(query: Promise<void>): void {
+  hold(query: Promise<void>, places = 1): void {
     const number = this.#started++;
-    this.#heldSinceMs.set(number, performance.now());
-    this.#pending++;
+    this.#holders.set(number, { sinceMs: performance.now(), places });
+    this.#held += places;
+    this.#pending += places;
     const onDone = () => {
-      this.#pending--;
-      this.#heldSinceMs.delete(number);
+      this.#pending -= places;
+      this.#release(number);
       this.#wake();
     };
     query.then(onDone, (error: Error) => {
@@ -78,15 +78,20 @@ export class Places {
   }
 
   #releaseSlow(nowMs: number): void {
-    const areAllHeld = this.#heldSinceMs.size === this.#atOnce;
-    for (const [number, sinceMs] of this.#heldSinceMs) {
+    const areAllHeld = this.#held >= this.#atOnce;
+    for (const [number, { sinceMs }] of this.#holders) {
       if (sinceMs > nowMs - HOLD_MS) break;
-      this.#heldSinceMs.delete(number);
+      this.#release(number);
     }
-    if (areAllHeld && this.#heldSinceMs.size < this.#atOnce) {
+    if (areAllHeld && this.#held < this.#atOnce) {
       this.#atOnce = Math.min(2 * this.#atOnce, this.#pendingMax);
     }
     this.#wake();
+  }
+
+  #release(number: number): void {
+    this.#held -= this.#holders.get(number)?.places ?? 0;
+    this.#holders.delete(number);
   }
 }
 

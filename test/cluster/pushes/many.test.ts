@@ -230,22 +230,56 @@ describe('guests', () => {
     await expectEachOnce('guests');
   });
 
-  test('are reached once by a live-only PushMany, as are the clients at the owner', async () => {
-    const clientIds = [...devices.keys(), ...neighbourIds, guestId, 'nowhere'];
-    const many = await pushMany({ clientIds, payload: Buffer.from('many guests'), ttlMs: 0 });
-    expect(countsOf(many)).toEqual({ VERDICT_WRITTEN: 43, VERDICT_OFFLINE: 1 });
-    await expectEachOnce('many guests');
-  });
+  test.each([
+    ['live-only', 0, 'VERDICT_OFFLINE'],
+    ['durable', 60_000, 'VERDICT_STORED'],
+  ])(
+    'are reached once by a %s PushMany, as are the clients at the owner',
+    async (kind, ttlMs, away) => {
+      const clientIds = [...devices.keys(), ...neighbourIds, guestId, 'nowhere'];
+      const many = await pushMany({ clientIds, payload: Buffer.from(`${kind} guests`), ttlMs });
+      expect(countsOf(many)).toEqual({ VERDICT_WRITTEN: 43, [away]: 1 });
+      await expectEachOnce(`${kind} guests`);
+    },
+  );
 });
 
-test('a client that a live-only PushMany lists twice gets two pushes', async () => {
+test.each([
+  ['live-only', 0],
+  ['durable', 60_000],
+])('a client that a %s PushMany lists twice gets two pushes', async (kind, ttlMs) => {
   const clientIds = ['there-1', 'there-2', 'there-1'];
-  const many = await pushMany({ clientIds, payload: Buffer.from('twice'), ttlMs: 0 });
+  const many = await pushMany({ clientIds, payload: Buffer.from(`${kind} twice`), ttlMs });
   expect(countsOf(many)).toEqual({ VERDICT_WRITTEN: 3 });
   await eventually(() => {
     const { events } = devices.get('there-1')!;
-    expect(events.filter(({ data }) => data === 'twice')).toHaveLength(2);
+    expect(events.filter(({ data }) => data === `${kind} twice`)).toHaveLength(2);
   });
+});
+
+test.each([
+  ['a collapse key', { collapseKey: 'k' }],
+  ['no answer of edges', { waitFor: WaitFor.WAIT_FOR_STORED }],
+  ['a confirmation', { waitFor: WaitFor.WAIT_FOR_ACKED, waitMs: 500 }],
+])('a PushMany with %s reaches each client once', async (what, request) => {
+  const clientIds = [...devices.keys(), 'away-1'];
+  const many = await pushMany({ ...request, clientIds, payload: Buffer.from(what) });
+  expect(many.counts.reduce((sum, { count }) => sum + count, 0)).toBe(41);
+  expect(many.failed).toBe(0);
+  await everyDeviceHas(what);
+});
+
+test('operators see the durable pushes of a PushMany among those to a client', async () => {
+  const payload = Buffer.from('remembered');
+  await pushMany({ clientIds: ['there-4', 'away-4'], payload });
+  for (const [clientId, verdict] of [
+    ['there-4', 'WRITTEN'],
+    ['away-4', 'STORED'],
+  ] as const) {
+    const { stdout } = await runLongline(running, 'client-pushes', clientId, '--json');
+    const { pushes } = JSON.parse(stdout);
+    expect(pushes[0]).toMatchObject({ verdict, payloadBytes: payload.length });
+  }
 });
 
 describe('a push that waits', () => {

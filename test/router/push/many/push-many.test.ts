@@ -13,12 +13,15 @@ import {
   type PushResponse,
   Verdict,
 } from '../../../../proto/gen/longline/v1/push.js';
-import { LivePusher } from '../../../../router/push/groups/push-live.js';
+import { LivePusher } from '../../../../router/push/many/push-live.js';
 import { pushMany } from '../../../../router/push/many/push-many.js';
+import type { ShardStore } from '../../../../router/push/many/push-together.js';
 import { Tally } from '../../../../router/push/many/tally.js';
 import type { Pusher } from '../../../../router/push/pusher.js';
 
-describe('PushMany', () => {
+const store = { link: { isCluster: false }, channelOf: String } as unknown as ShardStore;
+
+describe('a PushMany whose pushes are sent alone', () => {
   const clientIds = Array.from({ length: 5_000 }, (_, i) => `c${i}`);
 
   async function runMany(
@@ -29,6 +32,7 @@ describe('PushMany', () => {
     const pusher = {
       shardQueries: { shardOf: () => 0, inFlightMax: 100_000 },
       ttlMsOf: () => 60_000,
+      rejected: (rejected: Rejection) => rejected,
       push: async ({ clientId }: PushRequest): Promise<PushResponse | Rejection> => {
         fake.begun++;
         await sleep(5);
@@ -42,9 +46,10 @@ describe('PushMany', () => {
         fake.abandoned += count;
       },
     } as unknown as Pusher;
-    const groups = { group: () => [], withOneSubscriber: async () => new Set<number>() };
-    const request = PushManyRequest.fromPartial({ clientIds: ids });
-    const response = await pushMany(pusher, groups, request, Number.POSITIVE_INFINITY, () =>
+    const shardGroups = { group: () => [], withOneSubscriber: async () => new Set<number>() };
+    const options = { pusher, shardGroups, store };
+    const request = PushManyRequest.fromPartial({ clientIds: ids, collapseKey: 'k' });
+    const response = await pushMany(options, request, Number.POSITIVE_INFINITY, () =>
       isEnded(fake.begun),
     );
     return { ...fake, response: response as PushManyResponse };
@@ -69,10 +74,16 @@ describe('PushMany', () => {
   });
 
   test('cuts invalid clientIds in its failures, so that the response stays small', async () => {
-    const ids = ['x'.repeat(100_000)];
-    const invalid = rejection('CLIENT_ID_INVALID', 'the clientId is longer than 256 bytes');
-    const { response } = await runMany(() => invalid, { ids });
-    expect(response.failures).toEqual([{ clientId: 'x'.repeat(256), failure: invalid }]);
+    const { response, begun } = await runMany(() => Verdict.VERDICT_WRITTEN, {
+      ids: ['x'.repeat(100_000), 'valid'],
+    });
+    expect(begun).toBe(1);
+    expect(response.failures).toEqual([
+      {
+        clientId: 'x'.repeat(256),
+        failure: expect.objectContaining({ code: 'CLIENT_ID_INVALID' }),
+      },
+    ]);
   });
 });
 
@@ -151,7 +162,8 @@ describe('a live-only PushMany', () => {
   async function runLive(cluster: Cluster, clientIds: readonly string[]) {
     const { pusher, groups, processed, sent } = fake(cluster);
     const request = PushManyRequest.fromPartial({ clientIds: [...clientIds], ttlMs: 0 });
-    const response = await pushMany(pusher, groups, request, never, () => false);
+    const options = { pusher, shardGroups: groups, store };
+    const response = await pushMany(options, request, never, () => false);
     return { processed, messages: sent.length, response: response as PushManyResponse };
   }
 
@@ -160,10 +172,11 @@ describe('a live-only PushMany', () => {
     const { pusher, groups, processed, sent } = fake(cluster);
     const tally = new Tally();
     const common = PushRequest.fromPartial({ ttlMs: 0 });
-    const live = new LivePusher(pusher, groups, common, tally, never);
+    const push = { common, answerByMs: never, tally, trace: undefined };
+    const live = new LivePusher(pusher, groups, push);
     const clientsOf = (shard: number) => clientIds.filter((each) => shardOf(each) === shard);
     for (const shards of groups.group(new Set(clientIds.map(shardOf)))) {
-      await live.push(shards.map((shard) => ({ shard, clientIds: clientsOf(shard) })));
+      await live.send(shards.map((shard) => ({ shard, clientIds: clientsOf(shard) })));
     }
     for (const { clientIds: all, shards, clientCounts } of sent) {
       const named = shards.flatMap((shard, i) => Array<number>(clientCounts[i]!).fill(shard));

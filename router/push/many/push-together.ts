@@ -19,19 +19,26 @@ import {
 } from '../../../common/cluster/shard-query.js';
 import type { Rejection } from '../../../common/process/errors.js';
 import type { Outcome } from '../../../common/redis/execute.js';
+import type { RedisLink } from '../../../common/redis/redis-link.js';
+import type { ScriptLink } from '../../../common/redis/script.js';
 import { withNumber } from '../../../common/wire/push-envelope.js';
-import { type PushRequest, Verdict, WaitFor } from '../../../proto/gen/longline/v1/push.js';
-import { Tally } from '../many/tally.js';
-import type { Pusher } from '../pusher.js';
-import type { GroupStore } from './member-pages.js';
+import {
+  AcceptLevel,
+  type PushRequest,
+  type PushResponse,
+  Verdict,
+  WaitFor,
+} from '../../../proto/gen/longline/v1/push.js';
+import { type Pusher, responseOf } from '../pusher.js';
+import type { ManyPush } from './many-push.js';
 import type { ClientsOfShard } from './packed.js';
+import { Tally } from './tally.js';
 
 /** Maximum clients of one script: some 10 µs each, for which it blocks Redis. */
 const CLIENTS_MAX = 64;
 /** Maximum bytes that one script appends to inboxes, unless one payload is larger. */
 const BYTES_MAX = 256 * 1024;
 
-type Common = Omit<PushRequest, 'clientId'>;
 type Stamped = Pick<PushRequest, 'payload' | 'contentType' | 'whenSlow'> & {
   readonly ttlMs: number;
 };
@@ -61,25 +68,27 @@ interface Left {
   readonly ids: string;
 }
 
+/** Where the pushes to shards are stored and published. */
+export interface ShardStore {
+  readonly link: ScriptLink & Pick<RedisLink, 'publish' | 'isCluster'>;
+  readonly channelOf: (shard: number) => string;
+}
+
 export class TogetherPusher {
   constructor(
     readonly pusher: Pusher,
-    readonly store: Pick<GroupStore, 'link' | 'channelOf'>,
-    readonly tally: Tally,
+    readonly store: ShardStore,
+    readonly push: Omit<ManyPush, 'trace'>,
   ) {}
 
   /**
    * @param messages for each the clients of some shards, all of one scope, with `clientsPerScript`
    *   clients at most
-   * @param answerByMs when the response must be ready, in ms of the monotonic clock
    */
-  async push(
-    common: Common,
-    messages: readonly (readonly ClientsOfShard[])[],
-    answerByMs: number,
-  ): Promise<void> {
+  async send(messages: readonly (readonly ClientsOfShard[])[]): Promise<void> {
     const startedMs = performance.now();
-    const { pusher, tally } = this;
+    const { pusher } = this;
+    const { common, answerByMs, tally } = this.push;
     const waitMs = pusher.admit({ ...common, clientId: '-' }, startedMs, answerByMs, false);
     const isAdmitted = (clientId: string) => {
       const rejected = typeof waitMs === 'number' ? pusher.rejectRate(clientId, startedMs) : waitMs;
@@ -101,17 +110,17 @@ export class TogetherPusher {
       )
       .filter((parts) => parts.length > 0);
     if (admitted.length === 0 || typeof waitMs !== 'number') return;
-    await this.#send(common, admitted, startedMs, startedMs + waitMs);
+    await this.#send(admitted, startedMs, startedMs + waitMs);
   }
 
   /** @param untilMs end of the wait, in ms of the monotonic clock */
   async #send(
-    common: Common,
     messages: readonly (readonly Part[])[],
     startedMs: number,
     untilMs: number,
   ): Promise<void> {
     const { pusher, store } = this;
+    const { common, tally } = this.push;
     const { payload, contentType, whenSlow, idempotencyKey } = common;
     const push = { payload, contentType, whenSlow, ttlMs: pusher.ttlMsOf(common) };
     let stored: Outcome<StoredTogether> | undefined;
@@ -135,7 +144,7 @@ export class TogetherPusher {
     const parts = messages.flat();
     if ('code' in answers) {
       for (const { clientIds } of parts) {
-        for (const each of clientIds) this.tally.onFailure(each, pusher.rejected(answers));
+        for (const each of clientIds) tally.onFailure(each, pusher.rejected(answers));
       }
       return;
     }
@@ -145,15 +154,25 @@ export class TogetherPusher {
       const left = leftOf(parts, written, stored.reply);
       if (left.length > 0) addTo(written, await this.#sendAgain(push, left, untilMs));
     }
-    const found = new Tally();
+    const found = new Tally(tally.namesUnknown);
+    const nowMs = performance.now();
     for (const { channel, clientIds, firstIndex } of parts) {
       for (const [i, clientId] of clientIds.entries()) {
         const one = stored?.type === 'done' ? stored.reply.outcomes[firstIndex + i]! : UNKNOWN;
-        this.#count({ clientId, channel }, one, written[firstIndex + i], found);
+        const response = this.#responseTo({ clientId, channel }, one, written[firstIndex + i]);
+        if ('code' in response) {
+          found.onFailure(clientId, response);
+          continue;
+        }
+        found.onVerdictOf(clientId, response.verdict);
+        if (this.push.isRemembered) {
+          const pushed = { clientId, payloadBytes: payload.length };
+          pusher.remember(pushed, { response, answers, confirmingMs: 0 }, startedMs, nowMs);
+        }
       }
     }
     for (const { verdict, count } of found.counts) pusher.onVerdict(verdict, startedMs, count);
-    this.tally.add(found);
+    tally.add(found);
   }
 
   /** Sends what is stored to the edges that are subscribed to these shards. */
@@ -180,23 +199,25 @@ export class TogetherPusher {
   }
 
   /** @param isWritten undefined: no edge has processed the push */
-  #count(
+  #responseTo(
     { clientId, channel }: { readonly clientId: string; readonly channel: string },
     stored: StoredOne,
     isWritten: boolean | undefined,
-    tally: Tally,
-  ): void {
+  ): PushResponse | Rejection {
     const { pusher } = this;
-    if (stored.type === 'rejected') {
-      return tally.onFailure(clientId, pusher.rejected(redisRejection(stored.reason)));
+    if (stored.type === 'rejected') return pusher.rejected(redisRejection(stored.reason));
+    const verdict = verdictOf(stored, isWritten);
+    if (stored.type !== 'done' || stored.reply.type === 'invalid') return responseOf(verdict);
+    if (stored.reply.type === 'duplicate') {
+      return responseOf(verdict, stored.reply.firstId, ACCEPT_LEVEL_ACCEPTED);
     }
-    if (stored.type === 'done' && stored.reply.type === 'stored') {
-      const { id, dropped } = stored.reply;
-      pusher.onStored(channel, clientId, id, dropped);
-    }
-    tally.onVerdict(verdictOf(stored, isWritten));
+    const { id, dropped } = stored.reply;
+    pusher.onStored(channel, clientId, id, dropped);
+    return responseOf(verdict, id, ACCEPT_LEVEL_ACCEPTED);
   }
 }
+
+const { ACCEPT_LEVEL_ACCEPTED } = AcceptLevel;
 
 const UNKNOWN: Outcome<never> = { type: 'unknown', reason: '' };
 
