@@ -217,8 +217,9 @@ ${luaEvents && '      confirmedAlone(inbox, single)'}
   if apart and isChanged then settle(inbox, ack, apart) end
   return string.format('%d', count)${luaEvents && " .. ' ' .. newestEvent"}
 end
-for i = 1, #KEYS, 2 do each(confirmOne, KEYS[i], KEYS[i + 1], ARGV[i], ARGV[i + 1]) end
-return reply()`;
+return each(#KEYS / 2, function(i)
+  return confirmOne(KEYS[2 * i - 1], KEYS[2 * i], ARGV[2 * i - 1], ARGV[2 * i])
+end)`;
 const CONFIRM = new Script(confirmLua());
 const CONFIRM_WITH_EVENTS = perBounds((bounds) => new Script(confirmLua(luaConfirmed(bounds))));
 

@@ -20,24 +20,30 @@ export function scopeOf({ isCluster }: Pick<RedisLink, 'isCluster'>, channel: st
 }
 
 /**
- * Lua for a script that does the same for several items: `each(item, ...)` calls `item`
- * with the rest, and keeps the line that it returns. An item that fails does not keep the others
- * from being done: `reply()` returns a line for each, with a minus before an error. An error that
- * all items have, as of a Redis that is full, becomes the error of the script.
+ * Lua for a script that does the same for several items. `each(count, item)` calls `item` with the
+ * numbers from 1 to `count` and returns the lines that it returns. An item that fails does not keep
+ * the others from being done: its line is a minus and the error. An error that all items have, as
+ * of a Redis that is full, becomes the error of the script.
  */
 export const LUA_ITEMS = `
-local lines, failed = {}, 0
-local function each(item, ...)
-  local isDone, line = pcall(item, ...)
-  if not isDone then
-    -- Redis makes a text of the errors that pcall returns.
-    line = '-' .. string.gsub(tostring(line), '%c', ' ')
-    if #lines == 0 or lines[#lines] == line then failed = failed + 1 end
+local function each(count, item)
+  local lines, at, failed = {}, 0, 0
+  local function doRest()
+    while at < count do
+      at = at + 1
+      lines[at] = item(at)
+    end
   end
-  lines[#lines + 1] = line
-end
-local function reply()
-  if failed == #lines then return redis.error_reply(lines[1]) end
+  -- One pcall for all, and not for each, because it costs as much as a small command.
+  while at < count do
+    local isDone, failure = pcall(doRest)
+    if not isDone then
+      -- Redis makes a text of the errors that pcall returns.
+      lines[at] = '-' .. string.gsub(tostring(failure), '%c', ' ')
+      if at == 1 or lines[at - 1] == lines[at] then failed = failed + 1 end
+    end
+  end
+  if failed == count then return redis.error_reply(lines[1]) end
   return table.concat(lines, '\\n')
 end
 `;

@@ -37,8 +37,8 @@ end
 
 /**
  * For the script that stores pushes: `stored(inbox, id, ttl, isRenewal)` notes a push, and gives
- * the set more time to live with the keys of an inbox. `noted(unreadMs, storeOne, …)` stores one
- * whose event is due after this many ms if it is unread then; 0: none.
+ * the set more time to live with the keys of an inbox. Its event is due after `unreadAfterMs` if it
+ * is unread then; '0': none.
  */
 export function luaStored(bounds: EventBounds): string {
   return `${luaLeft(bounds)}
@@ -53,10 +53,6 @@ local function stored(inbox, id, ttl, isRenewal)
     call('ZADD', due, expiry, 'x' .. member, format('%d', now + unreadAfterMs), member)
   end
   if isRenewal then call('PEXPIRE', due, ${DUE_KEPT_MS}) end
-end
-local function noted(unreadMs, storeOne, ...)
-  unreadAfterMs = unreadMs
-  return storeOne(...)
 end
 `;
 }

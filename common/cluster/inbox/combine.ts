@@ -40,9 +40,9 @@ export type CombinationError = keyof typeof COMBINATION_REASONS;
 /**
  * Lua that defines `storeCombined`; the functions of STORE in push.ts are known to it. As a text
  * that is not run without need, because each function costs the script time.
- * Input:  the keys seq, inbox, ack, idem or nil, keys; what \`store\` takes, and the kind of
+ * Input:  the keys seq, inbox, ack, idem or nil, keys; what `store` takes, and the kind of
  *         combination (c, a, or e for the end of a message) with the key
- * Output: what \`store\` returns, and the id of the replaced push if there was one; '!' and an
+ * Output: what `store` returns, and the id of the replaced push if there was one; '!' and an
  *         error code
  */
 export const luaCombine = (hasEvents: boolean) => `
@@ -96,10 +96,9 @@ local function hasRoom(names, inbox)
   return left < ${COMBINATION_KEYS_MAX}
 end
 
-storeCombined = function(seq, inbox, ack, idem, names, start, payload, ttl, checksum, contentType,
-    kind, key)
+storeCombined = function(seq, inbox, ack, idem, names, start, payload, checksum, kind, key)
   if idem and call('EXISTS', idem) == 1 then
-    return store(seq, inbox, ack, idem, start, payload, ttl, checksum, contentType)
+    return store(seq, inbox, ack, idem, start, payload, checksum)
   end
   local field = (kind == 'c' and 'c' or 'a') .. key
   local known = call('HGET', names, field)
@@ -109,15 +108,15 @@ storeCombined = function(seq, inbox, ack, idem, names, start, payload, ttl, chec
   local line, kept
   if kind == 'c' then
     local replaced = value and replace(inbox, ack, value)
-    line = store(seq, inbox, ack, idem, start, payload, ttl, checksum, contentType)
+    line = store(seq, inbox, ack, idem, start, payload, checksum)
     kept = string.match(line, '^%S+')
     if replaced then line = line .. ' ' .. replaced end
   else
     if value == 'end' then return '!APPEND_ENDED' end
     local offset = number(value)
     if offset + #payload > bytesMax then return '!APPEND_TOO_LARGE' end
-    line = store(seq, inbox, ack, idem, start, payload, ttl, checksum + offset, contentType,
-      format('%d', offset), kind .. key)
+    line = store(seq, inbox, ack, idem, start, payload, checksum + offset, format('%d', offset),
+      kind .. key)
     kept = kind == 'e' and 'end' or format('%d', offset + #payload)
   end
   local untilMs = number(due)

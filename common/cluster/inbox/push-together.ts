@@ -29,7 +29,8 @@ export const NOT_STORED = '-';
  *         whose number is those of all shards, with spaces between them
  */
 const pushTogetherLua = (events: EventBounds | undefined) => `${luaKeep(events)}
-local payload, ttl, contentType, isKeyed = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4] == '1'
+local payload, isKeyed = ARGV[1], ARGV[4] == '1'
+setKind(ARGV[2], ARGV[3])
 local keysEach = isKeyed and 3 or 2
 local function withLength(text)
   local rest, length = #text, ''
@@ -74,7 +75,7 @@ while key <= #KEYS do
     key, at = key + 1, at + 1
     for i = #ids + 1, last do
       local isDone, id, dropped = pcall(keep, KEYS[key], KEYS[key + 1], isKeyed and KEYS[key + 2],
-        payload, ttl, ARGV[at], contentType)
+        payload, ARGV[at])
       key, at = key + keysEach, at + 1
       ids[i] = '${NOT_STORED}'
       if not isDone then

@@ -47,9 +47,10 @@ const EXPIRED_MAX = 8;
 const READ_MAX = 32;
 
 /**
- * Lua function that stores a push.
- * Input:  the keys inbox, ack, and idem or nil; payload, TTL in ms, checksum, content type; of a
- *         part of a growing message also its offset and what follows that in the field `a`
+ * Lua function `keep` that stores a push.
+ * Input:  the keys inbox, ack, and idem or nil; payload, checksum; of a part of a growing message
+ *         also its offset and what follows that in the field `a`; before, `setKind` has been called
+ *         with TTL in ms and content type
  * Output: id and number of older pushes dropped; the first id alone for a duplicate
  *
  * `countMax` and `bytesMax` come first (`luaBounds`): as arguments of each call, they would cost
@@ -67,13 +68,19 @@ end
 local function fits(count, bytes)
   return count < countMax and bytes <= bytesMax
 end
-local function entry(payload, expiry, held, contentType, checksum, part)
+-- Most pushes of a script have these in common.
+local ttl, contentType, expiry, expiryText
+local function setKind(ttlText, type)
+  ttl, contentType = tonumber(ttlText), type
+  expiry = now + ttl
+  expiryText = format('%d', expiry)
+end
+local function entry(payload, held, checksum, part)
   local sum = format('%d', checksum + expiry + held)
   if part then
-    return 'p', payload, 'x', format('%d', expiry), 'b', format('%d', held), 'c', contentType,
-      's', sum, 'a', part
+    return 'p', payload, 'x', expiryText, 'b', format('%d', held), 'c', contentType, 's', sum, 'a', part
   end
-  return 'p', payload, 'x', format('%d', expiry), 'b', format('%d', held), 'c', contentType, 's', sum
+  return 'p', payload, 'x', expiryText, 'b', format('%d', held), 'c', contentType, 's', sum
 end
 
 -- Drops entries that have expired, at most so many, and the oldest ones until a push of this size
@@ -142,7 +149,7 @@ local function extend(key, ms)
   if call('PEXPIRE', key, ms, 'NX') == 0 then call('PEXPIRE', key, ms, 'GT') end
 end
 
-local function keep(inbox, ack, idem, payload, ttl, checksum, contentType, offset, name)
+local function keep(inbox, ack, idem, payload, checksum, offset, name)
   if idem then
     local seen = call('GET', idem)
     if seen then
@@ -151,7 +158,7 @@ local function keep(inbox, ack, idem, payload, ttl, checksum, contentType, offse
       return seen
     end
   end
-  local expiry, part = now + ttl, offset and offset .. ' ' .. name
+  local part = offset and offset .. ' ' .. name
   local held, floor, due, count, renewAt, longest = unpackState(call('HGET', ack, 'held'))
   local isListed = held
   local isRenewal = not (held and now < renewAt and ttl <= longest)
@@ -160,8 +167,7 @@ local function keep(inbox, ack, idem, payload, ttl, checksum, contentType, offse
   -- Entries that have expired count until a renewal or the audit removes many of them at once.
   if not isRenewal and fits(count, held - floor + #payload) then
     -- False if there is no inbox.
-    id = call('XADD', inbox, 'NOMKSTREAM', '*',
-      entry(payload, expiry, held, contentType, checksum, part))
+    id = call('XADD', inbox, 'NOMKSTREAM', '*', entry(payload, held, checksum, part))
   end
   if not id then
     local next = '*'
@@ -175,12 +181,12 @@ local function keep(inbox, ack, idem, payload, ttl, checksum, contentType, offse
       next, gone = begin(inbox, ack)
       isListed = isListed and not gone
     end
-    id = call('XADD', inbox, next, entry(payload, expiry, held, contentType, checksum, part))
+    id = call('XADD', inbox, next, entry(payload, held, checksum, part))
   end
   if now < ${ID_FLOOR} and (${IS_FLOOR_RAISED} or count == 0)
     and number(string.match(id, '^%d+')) < ${ID_FLOOR} then
     call('XDEL', inbox, id)
-    id = call('XADD', inbox, format('%d-0', ${ID_FLOOR}), entry(payload, expiry, held, contentType, checksum, part))
+    id = call('XADD', inbox, format('%d-0', ${ID_FLOOR}), entry(payload, held, checksum, part))
   end
   local spare = 0
   if isRenewal then
@@ -211,10 +217,9 @@ end
 `;
 
 /**
- * Lua function that stores a push and publishes it.
- * Input:  the keys seq, inbox, ack, and idem or nil; start of the envelope, payload, TTL in ms,
- *         checksum, content type; of a part of a growing message also its offset and what follows
- *         that in the field `a`
+ * Lua function `store` that stores a push and publishes it.
+ * Input:  the keys seq, inbox, ack, and idem or nil; start of the envelope, payload, checksum; the
+ *         rest as for `keep`
  * Output: '<id> <receivers> <number of older pushes dropped>'; the first id alone for a duplicate
  * Events: on the channel, the start of the envelope and the payload, with which it ends, and then
  *         fields that only this script knows: a protobuf message followed by further fields is a
@@ -224,8 +229,8 @@ end
  *         them.
  */
 const luaStore = (events: EventBounds | undefined) => `${luaKeep(events)}
-local function store(seq, inbox, ack, idem, start, payload, ttl, checksum, contentType, offset, name)
-  local id, dropped = keep(inbox, ack, idem, payload, ttl, checksum, contentType, offset, name)
+local function store(seq, inbox, ack, idem, start, payload, checksum, offset, name)
+  local id, dropped = keep(inbox, ack, idem, payload, checksum, offset, name)
   if not dropped then return id end
   local n = format('%d', call('INCR', seq))
   local offsetField = ''
@@ -233,6 +238,7 @@ local function store(seq, inbox, ack, idem, start, payload, ttl, checksum, conte
   local receivers = call('SPUBLISH', string.sub(seq, 1, -5), start .. payload
     .. '\\66' .. char(#id) .. id .. '\\74' .. char(#n) .. n .. offsetField
     .. '\\98' .. char(#id + #n + #offset) .. id .. n .. offset)
+  if receivers == 1 and dropped == 0 then return id .. ' 1 0' end
   return format('%s %d %d', id, receivers, dropped)
 end
 `;
@@ -240,42 +246,42 @@ end
 /**
  * Stores pushes, in their order. One script for one and for several: with two, a Redis that does
  * not know one of them would store a later push first.
- * Input:  the keys of each push; for one push, its arguments; for several, a digit for each push,
- *         the sum of 1 if it has the key idem and 2 if it is combined with earlier ones
- *         (combine.ts), and then the arguments of each push
+ * Input:  the keys of each push; the kinds of all, a digit for each: the sum of 1 if it has the key
+ *         idem, 2 if it is combined with earlier ones (combine.ts), and 4 if TTL and content type
+ *         are those of the push before; then the arguments of each push
  * Output: the line of each push
  *
- * One is stored without the loop, which would cost a tenth: in a Redis Cluster, most are alone.
+ * One alone is stored without the loop: in a Redis Cluster, most are alone.
  */
 const pushLua = (events: EventBounds | undefined) => `${luaStore(events)}
 local keys, args = KEYS, ARGV
-if #args == ${events ? 6 : 5} then
-  return ${events ? 'noted(args[6], store, ' : 'store('}keys[1], keys[2], keys[3], keys[4],
-    args[1], args[2], tonumber(args[3]), args[4], args[5])
-end
-${LUA_ITEMS}
 local storeCombined
 local key, arg = 1, 2
-for i = 1, #args[1] do
+local function storeNext(i)
   local kind = string.byte(args[1], i) - 48
-  local isKeyed = kind % 2 == 1
-  local idem = isKeyed and keys[key + 3]
-  if kind < 2 then
-    each(${events ? 'noted, args[arg + 5], ' : ''}store, keys[key], keys[key + 1], keys[key + 2], idem,
-      args[arg], args[arg + 1], tonumber(args[arg + 2]), args[arg + 3], args[arg + 4])
-    arg = arg + ${events ? 6 : 5}
-  else
-    if not storeCombined then
-      ${luaCombine(events !== undefined)}
-    end
-    each(${events ? 'noted, args[arg + 7], ' : ''}storeCombined, keys[key], keys[key + 1], keys[key + 2], idem, keys[key + 3 + kind % 2],
-      args[arg], args[arg + 1], tonumber(args[arg + 2]), args[arg + 3], args[arg + 4],
-      args[arg + 5], args[arg + 6])
-    key, arg = key + 1, arg + ${events ? 8 : 7}
+  local firstKey, first = key, arg
+  key, arg = key + 3, arg + 3
+  if kind < 4 then
+    setKind(args[arg], args[arg + 1])
+    arg = arg + 2
   end
-  key = key + (isKeyed and 4 or 3)
+${events === undefined ? '' : '  unreadAfterMs, arg = args[arg], arg + 1'}
+  local idem
+  if kind % 2 == 1 then idem, key = keys[key], key + 1 end
+  if kind % 4 < 2 then
+    return store(keys[firstKey], keys[firstKey + 1], keys[firstKey + 2], idem,
+      args[first], args[first + 1], args[first + 2])
+  end
+  key, arg = key + 1, arg + 2
+  if not storeCombined then
+    ${luaCombine(events !== undefined)}
+  end
+  return storeCombined(keys[firstKey], keys[firstKey + 1], keys[firstKey + 2], idem, keys[key - 1],
+    args[first], args[first + 1], args[first + 2], args[arg - 2], args[arg - 1])
 end
-return reply()`;
+if #args[1] == 1 then return storeNext(1) end
+${LUA_ITEMS}
+return each(#args[1], storeNext)`;
 
 export function luaBounds({ countMax, bytesMax }: InboxBounds): string {
   return `local countMax, bytesMax = ${countMax}, ${bytesMax}`;
@@ -333,19 +339,8 @@ export function storePush(
   push: StorePush,
   bounds: InboxBounds,
 ): Promise<Outcome<Stored>> {
-  if (push.combination !== undefined) return storeCombined(link, push, bounds);
-  const keys: string[] = [];
-  const args: Argument[] = [];
-  addTo(keys, args, push, bounds);
+  const { keys, args } = parametersOf([push], bounds);
   return scriptFor(bounds).run(link, keys, args, 'text', readStored);
-}
-
-async function storeCombined(
-  link: ScriptLink,
-  push: StorePush,
-  bounds: InboxBounds,
-): Promise<Outcome<Stored>> {
-  return (await storeTogether(link, [push], bounds))[0]!;
 }
 
 /**
@@ -359,37 +354,35 @@ export async function storePushes(
   bounds: InboxBounds,
 ): Promise<readonly Outcome<Stored>[]> {
   if (pushes.length === 1) return [await storePush(link, pushes[0]!, bounds)];
-  return storeTogether(link, pushes, bounds);
-}
-
-function storeTogether(
-  link: ScriptLink,
-  pushes: readonly StorePush[],
-  bounds: InboxBounds,
-): Promise<readonly Outcome<Stored>[]> {
-  const keys: string[] = [];
-  const args: Argument[] = [''];
-  let kinds = '';
-  for (const push of pushes) {
-    addTo(keys, args, push, bounds);
-    kinds += (push.idempotencyKey === '' ? 0 : 1) + (push.combination === undefined ? 0 : 2);
-  }
-  args[0] = kinds;
+  const { keys, args } = parametersOf(pushes, bounds);
   return scriptFor(bounds).runEach(link, pushes.length, keys, args, readStored);
 }
 
-/** Adds what `store` takes for a push, and `storeCombined`, and `noted`. */
-function addTo(keys: string[], args: Argument[], push: StorePush, { events }: InboxBounds): void {
-  const { channel, clientId, envelope, payload, ttlMs, idempotencyKey, combination } = push;
-  keys.push(counterKey(channel));
-  addKeysTo(keys, channel, clientId, idempotencyKey);
-  const start = envelope.subarray(0, envelope.length - payload.length);
-  args.push(start, payload, ttlMs, checksumOf(push), push.contentType);
-  if (combination !== undefined) {
-    keys.push(`${channel}:keys:${clientId}`);
-    args.push(kindOf(combination), combination.key);
+function parametersOf(pushes: readonly StorePush[], { events }: InboxBounds) {
+  const keys: string[] = [];
+  const args: Argument[] = [''];
+  let kinds = '';
+  let before: StorePush | undefined;
+  for (const push of pushes) {
+    const { channel, clientId, envelope, payload, idempotencyKey, combination } = push;
+    const { ttlMs, contentType } = push;
+    const isSame = ttlMs === before?.ttlMs && contentType === before.contentType;
+    const isKeyed = idempotencyKey !== '';
+    kinds += (isKeyed ? 1 : 0) + (combination === undefined ? 0 : 2) + (isSame ? 4 : 0);
+    keys.push(counterKey(channel));
+    addKeysTo(keys, channel, clientId, idempotencyKey);
+    const start = envelope.subarray(0, envelope.length - payload.length);
+    args.push(start, payload, checksumOf(push));
+    if (!isSame) args.push(ttlMs, contentType);
+    if (events !== undefined) args.push(push.notifyUnreadAfterMs ?? 0);
+    if (combination !== undefined) {
+      keys.push(`${channel}:keys:${clientId}`);
+      args.push(kindOf(combination), combination.key);
+    }
+    before = push;
   }
-  if (events !== undefined) args.push(push.notifyUnreadAfterMs ?? 0);
+  args[0] = kinds;
+  return { keys, args };
 }
 
 function checksumOf({ clientId, contentType, payload, combination }: StorePush): number {

@@ -115,10 +115,9 @@ local function audit(seq, wasEmpty, isCounted)
   return line .. format(' %d %d %d %d %d %d %d', waiting, missing, number(read[n + 3]), base, since,
     inboxes, isSwept)
 end
-for i, seq in ipairs(KEYS) do
-  each(audit, seq, string.byte(ARGV[2], i) == 49, string.byte(ARGV[3], i) == 49)
-end
-return reply()`);
+return each(#KEYS, function(i)
+  return audit(KEYS[i], string.byte(ARGV[2], i) == 49, string.byte(ARGV[3], i) == 49)
+end)`);
 
 /** Durable pushes of one shard since its first audit. */
 export interface ShardAudit extends Readonly<Record<Cause, number>> {
