@@ -127,8 +127,13 @@ func (l *load) paceUnary(perSecond int) {
 
 func (l *load) saturateStream() {
 	var s stream
+	// Results call for more pushes until the last has come, and the stream is closed before.
+	var sending sync.Mutex
+	isClosed := false
 	s, ok := l.open(func(count int) {
-		if !l.isStopped() {
+		sending.Lock()
+		defer sending.Unlock()
+		if !isClosed {
 			s.send(l.batch(count))
 		}
 	})
@@ -140,6 +145,9 @@ func (l *load) saturateStream() {
 	}
 	l.completed.Go(func() {
 		<-l.stopping
+		sending.Lock()
+		isClosed = true
+		sending.Unlock()
 		s.close()
 	})
 }
