@@ -84,10 +84,10 @@ const CONNECTING_MS = 2_000;
 /** One device in ten gets half of the pushes, and most of the faults. */
 const BUSY_SHARE = 0.1;
 const LIVE_SHARE = 0.2;
-/** Number of pushes to a group for each other push. */
-const GROUP_SHARE = 1 / 500;
+/** Number of pushes to several clients for each other push. */
+const MANY_SHARE = 1 / 500;
 /** The first devices, which have most of the faults. */
-const GROUP_MEMBERS = 40;
+const MANY_CLIENTS = 40;
 const PUSH_TICK_MS = 10;
 const EVENT_CONSUMERS = 3;
 /** More than any part of a drill has. */
@@ -392,7 +392,7 @@ function startPushing(
   fleet: Fleet,
 ): NodeJS.Timeout {
   const random = seeded(seed + 1);
-  const members = fleet.devices.slice(0, GROUP_MEMBERS).map(({ clientId }) => clientId);
+  const clientIds = fleet.devices.slice(0, MANY_CLIENTS).map(({ clientId }) => clientId);
   const startMs = performance.now();
   let pushed = 0;
   return setInterval(() => {
@@ -401,7 +401,7 @@ function startPushing(
       const among = random() < 0.5 ? fleet.devices.slice(0, devicesBusy) : fleet.devices;
       const bytes = random() < 0.02 ? between(random, 1_000, 16_000) : between(random, 20, 300);
       backend.push(pick(random, among).clientId, random() >= LIVE_SHARE, bytes);
-      if (random() < GROUP_SHARE) backend.pushGroup(members, bytes);
+      if (random() < MANY_SHARE) backend.pushMany(clientIds, bytes);
     }
   }, PUSH_TICK_MS);
 }

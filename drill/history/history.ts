@@ -39,7 +39,7 @@ export interface Attempt {
 }
 
 export interface Push {
-  /** Unique in the run, but that a push to a group is one for each member; part of the payload. */
+  /** Unique in the run, but that a push to several clients is one for each; part of the payload. */
   readonly number: number;
   readonly clientId: string;
   readonly isDurable: boolean;

@@ -8,7 +8,7 @@ import { AcceptLevel } from '../../proto/gen/longline/v1/push.js';
 import { pick, type Random } from '../faults/random.js';
 import type { Attempt, HistoryInProgress, Push, PushLevel } from '../history/history.js';
 import { isAccepted } from '../history/history-index.js';
-import { GroupBackend } from './group-backend.js';
+import { ManyBackend } from './many-backend.js';
 import { digestOf, makePayload } from './payload.js';
 import { RouterStream } from './router-stream.js';
 
@@ -54,7 +54,7 @@ const ACCEPT_LEVELS: Readonly<Record<PushLevel | 'unspecified', AcceptLevel>> = 
 export class Backend {
   readonly #options: BackendOptions;
   readonly #streams: readonly RouterStream[];
-  readonly #groups: GroupBackend;
+  readonly #many: ManyBackend;
   readonly #sweepTimer: NodeJS.Timeout;
   /** Growing messages by clientId. */
   readonly #messages = new Map<string, GrowingMessage>();
@@ -64,7 +64,7 @@ export class Backend {
   constructor(options: BackendOptions) {
     this.#options = options;
     this.#streams = options.routers.map((address) => new RouterStream(address, options.random));
-    this.#groups = new GroupBackend(options, TTL_MS);
+    this.#many = new ManyBackend(options, TTL_MS);
     this.#sweepTimer = setInterval(() => {
       for (const stream of this.#streams) stream.sweep(performance.now());
     }, 1_000);
@@ -72,14 +72,12 @@ export class Backend {
 
   /** Durable pushes that no router has acknowledged as stored yet. */
   get undecided(): number {
-    return this.#undecided + this.#groups.undecided;
+    return this.#undecided + this.#many.undecided;
   }
 
-  /**
-   * Sends a durable push to a group of these members, and retries it until it is stored for all.
-   */
-  pushGroup(members: readonly string[], bytesMin: number): void {
-    if (this.undecided < UNDECIDED_MAX) void this.#groups.push(members, bytesMin);
+  /** Sends one durable push to these clients, and retries it until it is stored for all. */
+  pushMany(clientIds: readonly string[], bytesMin: number): void {
+    if (this.undecided < UNDECIDED_MAX) void this.#many.push(clientIds, bytesMin);
   }
 
   /** Sends a push; a durable one is retried until it is stored. */
@@ -106,7 +104,7 @@ export class Backend {
     this.#isClosed = true;
     clearInterval(this.#sweepTimer);
     for (const stream of this.#streams) stream.close();
-    this.#groups.close();
+    this.#many.close();
   }
 
   /** Undefined while a part of the message is not accepted: the next one must come after it. */

@@ -223,7 +223,7 @@ return count`,
     check: 'unexplainedDuplicates',
   },
   {
-    // A push to a group leaves out the members of the first shard of each message.
+    // A push to several clients leaves out those of the first shard of each message.
     name: 'skip-a-member',
     patches: [
       {

@@ -1,6 +1,7 @@
 /**
- * The part of the backend that pushes to a group. Its history has a push for each member, all with
- * the same number and attempts: an answer counts members and does not name them.
+ * The part of the backend that pushes to several clients at once, to a group or with PushMany. Its
+ * history has a push for each client, all with the same number and attempts: an answer counts
+ * clients and does not name them.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
@@ -12,7 +13,12 @@ import {
   PushGroupRequest,
   type PushGroupResponse,
 } from '../../proto/gen/longline/v1/group.js';
-import { Verdict } from '../../proto/gen/longline/v1/push.js';
+import {
+  PushManyRequest,
+  type PushManyResponse,
+  PushServiceClient,
+  Verdict,
+} from '../../proto/gen/longline/v1/push.js';
 import { pick, type Random } from '../faults/random.js';
 import type { Attempt, HistoryInProgress, Push } from '../history/history.js';
 import { isAccepted } from '../history/history-index.js';
@@ -28,11 +34,12 @@ const NO_IDS = { messageId: '', replacedId: '' };
 
 interface Router {
   readonly address: string;
-  readonly client: GroupServiceClient;
+  readonly groups: GroupServiceClient;
+  readonly pushes: PushServiceClient;
 }
 
 /** As those of `Backend`. */
-interface GroupBackendOptions {
+interface ManyBackendOptions {
   readonly routers: readonly string[];
   readonly history: HistoryInProgress;
   readonly random: Random;
@@ -40,27 +47,28 @@ interface GroupBackendOptions {
   readonly runId: string;
 }
 
-export class GroupBackend {
+export class ManyBackend {
   readonly #routers: readonly Router[];
   #undecided = 0;
   #isClosed = false;
 
   constructor(
-    readonly options: GroupBackendOptions,
+    readonly options: ManyBackendOptions,
     readonly ttlMs: number,
   ) {
     this.#routers = options.routers.map((address) => ({
       address,
-      client: new GroupServiceClient(address, credentials.createInsecure(), LINK_OPTIONS),
+      groups: new GroupServiceClient(address, credentials.createInsecure(), LINK_OPTIONS),
+      pushes: new PushServiceClient(address, credentials.createInsecure(), LINK_OPTIONS),
     }));
   }
 
-  /** Pushes to groups that are not acknowledged as stored for all members yet. */
+  /** Calls that are not acknowledged as stored for all clients yet. */
   get undecided(): number {
     return this.#undecided;
   }
 
-  async push(members: readonly string[], bytesMin: number): Promise<void> {
+  async push(clientIds: readonly string[], bytesMin: number): Promise<void> {
     const { history, firstNumber, random, runId } = this.options;
     const number = history.pushes.length + firstNumber;
     const group = `drill-${runId}`;
@@ -71,15 +79,20 @@ export class GroupBackend {
       level: 'accepted',
       digest: digestOf(payload),
     } as const;
-    const pushes = members.map((clientId): Push => {
+    const pushes = clientIds.map((clientId): Push => {
       return { ...common, clientId, collapseKey: '', appendTo: '', attempts: [] };
     });
     history.pushes.push(...pushes);
     const idempotencyKey = `${runId}:${number}`;
-    const request = { group, payload, ttlMs: this.ttlMs, idempotencyKey };
+    const request = { payload, ttlMs: this.ttlMs, idempotencyKey };
+    const isToGroup = random() < 0.5;
+    const pushWith = (router: Router) =>
+      isToGroup
+        ? pushToGroup(router.groups, { ...request, group }, clientIds)
+        : pushToMany(router.pushes, { ...request, clientIds: [...clientIds] });
     this.#undecided++;
     for (let failures = 1; !this.#isClosed; failures++) {
-      const attempt = await attemptWith(pick(random, this.#routers), request, pushes);
+      const attempt = await attemptWith(pick(random, this.#routers), pushWith, pushes);
       if (isAccepted(attempt)) break;
       await sleep(backoffMs(failures, BACKOFF_MS_MAX, random));
     }
@@ -88,18 +101,20 @@ export class GroupBackend {
 
   close(): void {
     this.#isClosed = true;
-    for (const { client } of this.#routers) client.close();
+    for (const { groups, pushes } of this.#routers) {
+      groups.close();
+      pushes.close();
+    }
   }
 }
 
 async function attemptWith(
-  { address, client }: Router,
-  request: Partial<PushGroupRequest>,
+  router: Router,
+  pushWith: (router: Router) => Promise<Answer>,
   pushes: readonly Push[],
 ): Promise<Attempt> {
-  const full = PushGroupRequest.fromPartial(request);
   const attempt: Attempt = {
-    router: address,
+    router: router.address,
     sentAtMs: performance.now(),
     endedAtMs: Number.POSITIVE_INFINITY,
     outcome: undefined,
@@ -108,16 +123,39 @@ async function attemptWith(
     detail: '',
   };
   for (const push of pushes) push.attempts.push(attempt);
-  // A failover may have lost some of the members.
-  const haveJoined = await join(client, full.group, pushes);
-  const answer: Answer = haveJoined
-    ? await pushTo(client, full)
-    : { ...NO_IDS, outcome: 'REJECTED', detail: 'not all members could join' };
-  return Object.assign(attempt, answer, { endedAtMs: performance.now() });
+  return Object.assign(attempt, await pushWith(router), { endedAtMs: performance.now() });
 }
 
-function join(client: GroupServiceClient, group: string, pushes: readonly Push[]) {
-  const request = { group, members: pushes.map(({ clientId }) => clientId) };
+async function pushToGroup(
+  client: GroupServiceClient,
+  request: Partial<PushGroupRequest> & { readonly group: string },
+  members: readonly string[],
+): Promise<Answer> {
+  // A failover may have lost some of the members.
+  if (!(await join(client, request.group, members))) {
+    return { ...NO_IDS, outcome: 'REJECTED', detail: 'not all members could join' };
+  }
+  const full = PushGroupRequest.fromPartial(request);
+  const options = { deadline: deadlineIn(CALL_MS) };
+  return new Promise((resolve) => {
+    client.pushGroup(full, new Metadata(), options, (error, response) =>
+      resolve(error === null ? answerOf(response) : answerOfError(error)),
+    );
+  });
+}
+
+function pushToMany(client: PushServiceClient, request: Partial<PushManyRequest>): Promise<Answer> {
+  const full = PushManyRequest.fromPartial(request);
+  const options = { deadline: deadlineIn(CALL_MS) };
+  return new Promise((resolve) => {
+    client.pushMany(full, new Metadata(), options, (error, response) =>
+      resolve(error === null ? answerOf(response) : answerOfError(error)),
+    );
+  });
+}
+
+function join(client: GroupServiceClient, group: string, members: readonly string[]) {
+  const request = { group, members: [...members] };
   const options = { deadline: deadlineIn(CALL_MS) };
   return new Promise<boolean>((resolve) => {
     client.joinGroup(request, new Metadata(), options, (error, response) =>
@@ -126,17 +164,10 @@ function join(client: GroupServiceClient, group: string, pushes: readonly Push[]
   });
 }
 
-function pushTo(client: GroupServiceClient, request: PushGroupRequest): Promise<Answer> {
-  const options = { deadline: deadlineIn(CALL_MS) };
-  return new Promise((resolve) => {
-    client.pushGroup(request, new Metadata(), options, (error, response) =>
-      resolve(error === null ? answerOf(response) : answerOfError(error)),
-    );
-  });
-}
-
 /** The backend trusts the counts, and does not know the number of members. */
-function answerOf({ counts, failed, failures, stopped }: PushGroupResponse): Answer {
+function answerOf(response: PushGroupResponse | PushManyResponse): Answer {
+  const { counts, failed, failures } = response;
+  const stopped = 'stopped' in response ? response.stopped : undefined;
   const isUnknown = counts.some(({ verdict }) => verdict === Verdict.VERDICT_UNKNOWN);
   const isDone = stopped === undefined && failed === 0 && !isUnknown;
   const { code = '', message = '' } = stopped ?? failures[0]?.failure ?? {};
