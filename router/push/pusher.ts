@@ -255,10 +255,13 @@ export class Pusher {
     return nowMs;
   }
 
+  /** To be called before a message: it comes after the durable pushes of this turn on its channel. */
+  sendBefore(channel: string): void {
+    if (!this.#batches.areSent) this.#batches.sendBefore(channel);
+  }
+
   #publish(push: BegunPush, request: PushRequest): Promise<QueryResult | Rejection> {
-    // It comes after the durable pushes of this turn to the same client.
-    if (!this.#batches.areSent)
-      this.#batches.sendBefore(this.shardQueries.channelOf(push.clientId));
+    this.sendBefore(this.shardQueries.channelOf(push.clientId));
     return this.#query(push, request, 0, push.untilMs - push.startedMs);
   }
 

@@ -132,6 +132,7 @@ export class TogetherPusher {
       async (envelopes) => {
         const sent = messages.map((shards, i) => ({ shards, envelope: envelopes[i]! }));
         const { inbox } = pusher.config;
+        for (const { channel } of messages.flat()) pusher.sendBefore(channel);
         stored = await storeTogether(
           store.link,
           { ...push, idempotencyKey, messages: sent },

@@ -269,6 +269,25 @@ test.each([
   await everyDeviceHas(what);
 });
 
+test('a PushMany comes after the durable pushes that its backend has begun before', async () => {
+  const clientId = 'there-8';
+  const { events } = devices.get(clientId)!;
+  // All at once, so that the router reads several of them together.
+  await Promise.all(
+    Array.from({ length: 30 }, (_, i) => [
+      push({ clientId, payload: Buffer.from(`${i} alone`) }),
+      pushMany({ clientIds: [clientId, 'there-9'], payload: Buffer.from(`${i} many`) }),
+    ]).flat(),
+  );
+  const at = (data: string) => events.findIndex((event) => event.data === data);
+  await eventually(() => {
+    for (let i = 0; i < 30; i++) {
+      expect(at(`${i} alone`)).toBeGreaterThanOrEqual(0);
+      expect(at(`${i} many`)).toBeGreaterThan(at(`${i} alone`));
+    }
+  });
+});
+
 test('operators see the durable pushes of a PushMany among those to a client', async () => {
   const payload = Buffer.from('remembered');
   await pushMany({ clientIds: ['there-4', 'away-4'], payload });
