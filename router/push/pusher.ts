@@ -255,7 +255,7 @@ export class Pusher {
     return nowMs;
   }
 
-  /** To be called before a message: it comes after the durable pushes of this turn on its channel. */
+  /** Sends the durable pushes of this turn to a channel, before another message on it. */
   sendBefore(channel: string): void {
     if (!this.#batches.areSent) this.#batches.sendBefore(channel);
   }
