@@ -181,6 +181,14 @@ test('the newest pushes to a client are found at the routers, with their flight 
   expect(stdout).toMatch(/ ago\n +ms +error +step/);
   const none = await longline(running, 'client-pushes', 'not-pushed-to');
   expect(none.stdout).toMatch(/^no push in the last /);
+  const many = { clientIds: ['looked-at', 'away'], payloadText: 'many' };
+  await fetch(`${running.cluster.pushUrl()}/v1/push:many`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(many),
+  });
+  const [newest] = (await control.clientPushes('looked-at')).pushes;
+  expect(newest).toMatchObject({ verdict: 'STORED', acceptLevel: 'ACCEPTED', payloadBytes: 4 });
 });
 
 describe('spans', () => {
