@@ -3,7 +3,7 @@
  * registries that the test cannot reach.
  */
 import { createHash } from 'node:crypto';
-import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { run } from '../command.js';
 import { binary } from './binaries.js';
@@ -46,7 +46,7 @@ async function makeImage(
 
   for (const [to, from] of Object.entries(files)) {
     mkdirSync(join(folder, 'root', dirname(to)), { recursive: true });
-    cpSync(from, join(folder, 'root', to), { dereference: true });
+    copyFileSync(from, join(folder, 'root', to));
   }
   await run('tar', ['-C', join(folder, 'root'), '-cf', join(folder, 'layer.tar'), '.']);
   const layer = blob('layer.v1.tar', readFileSync(join(folder, 'layer.tar')));
