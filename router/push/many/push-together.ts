@@ -39,6 +39,8 @@ const CLIENTS_MAX = 64;
 /** Maximum bytes that one script appends to inboxes, unless one payload is larger. */
 const BYTES_MAX = 256 * 1024;
 
+const { ACCEPT_LEVEL_ACCEPTED } = AcceptLevel;
+
 type Stamped = Pick<PushRequest, 'payload' | 'contentType' | 'whenSlow'> & {
   readonly ttlMs: number;
 };
@@ -217,8 +219,6 @@ export class TogetherPusher {
     return responseOf(verdict, id, ACCEPT_LEVEL_ACCEPTED);
   }
 }
-
-const { ACCEPT_LEVEL_ACCEPTED } = AcceptLevel;
 
 const UNKNOWN: Outcome<never> = { type: 'unknown', reason: '' };
 
