@@ -27,7 +27,7 @@ let stranger: string;
 beforeAll(async () => {
   running = await RunningCluster.start({ edges: 2, env: { LONGLINE_EDGE_GUEST_SHARDS_MAX: '1' } });
   port = Number(new URL(running.cluster.edgeUrl('edge-1')).port);
-  await running.postToControl('/v1/pause');
+  await running.stopMoves();
   const { length: shardCount } = await running.shards();
   const shardOfClient = (clientId: string) => shardOf(clientId, shardCount);
   [guest = '', stranger = ''] = await running.clientIdsOf('edge-2', 2);

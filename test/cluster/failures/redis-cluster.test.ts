@@ -18,6 +18,7 @@ import { parseClusterSlots, type SlotMap } from '../../../common/redis/slot-map.
 import type { PushRequest, PushStreamResult } from '../../../proto/gen/longline/v1/push.js';
 import { PushClient, pushRequest, verdictName } from '../../support/cluster/push-client.js';
 import { startRedisCluster, type TestCluster } from '../../support/cluster/redis-cluster.js';
+import { stopMoves } from '../../support/cluster/stop-moves.js';
 import { type ReceivedEvent, SseClient } from '../../support/devices/sse-client.js';
 import { eventually } from '../../support/eventually.js';
 
@@ -67,7 +68,7 @@ beforeAll(async () => {
   });
   await cluster.waitUntilReady(90_000);
   // A moving shard has two subscribers for a while, which is correct.
-  await controlApi(cluster.controlUrl).perform('pause', {});
+  await stopMoves(controlApi(cluster.controlUrl));
   pids = new Map(cluster.names.map((name) => [name, cluster.pid(name)]));
   witness = await redis.masterOfSlot(keySlot(channels[0]!));
   pushes = new PushClient(cluster.routerAddress);

@@ -15,6 +15,7 @@ import { httpRequest } from '../http.js';
 import { deviceTlsSettings } from '../tls/tls-run.js';
 import { metricOf, untilCaughtUp } from './metric.js';
 import { PushClient } from './push-client.js';
+import { stopMoves } from './stop-moves.js';
 import { TcpProxy } from './tcp-proxy.js';
 
 export interface RunningClusterOptions {
@@ -172,6 +173,10 @@ export class RunningCluster {
     const response = await fetch(controlUrl + path, { method: 'POST', headers, body: '{}' });
     if (response.status !== 200)
       throw new Error(`${path}: ${response.status} ${await response.text()}`);
+  }
+
+  stopMoves(): Promise<void> {
+    return stopMoves(controlApi(this.cluster.controlUrl));
   }
 
   /** Cancels the drain of an edge. Resolves when the edge owns shards again. */
