@@ -93,6 +93,7 @@ const edgesOf = async (clientId: string) =>
 
 /** Drains the edge of a client. Resolves with the payloads pushed during the drain. */
 async function drainWithPushes(edge: string, clientId: string): Promise<string[]> {
+  await running.postToControl('/v1/resume');
   await running.postToControl(`/v1/edges/${edge}/drain`);
   const pushed: string[] = [];
   await eventually(async () => {
@@ -158,6 +159,7 @@ describe.each(VIAS)('over a %s', (via, webSocket) => {
       { type: 'waiting', retryMs: expect.any(Number), code: 'GOAWAY', reason: 'goaway' },
     ]);
     await running.undrain('edge-1');
+    await running.stopMoves();
   });
 
   test('stops when another connection with its clientId replaces it', async () => {

@@ -209,6 +209,7 @@ describe('a watch of presence', () => {
     await running.push.leaveGroup('room', clientId);
     await eventually(() => expect(lines.at(-1)).toBe(`group.left ${clientId}`));
     await running.undrain(edgeId);
+    await running.stopMoves();
   });
 
   test('of nothing, of names and a group, of too many or invalid names is rejected', async () => {
