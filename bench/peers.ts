@@ -5,7 +5,8 @@
  * proxy; without them it says what is missing and exits with status 0.
  *
  *   versions and settings of each server; then, by load, the figures of bench:push and of
- *   bench:connect (`connects`, with an HS256 token each) for each server, and
+ *   bench:connect (`connects`, with an HS256 token each) for each server and for `longlineStored`,
+ *   whose durable pushes are answered when Redis has them, as those of Centrifugo are; and
  *   ratio   the rate of Longline over that of the server (of `ms`: the server's over Longline's),
  *           so above 1 Longline is faster
  *   cpuRatio   processor time of all processes of the server over Longline's
@@ -15,7 +16,7 @@
  */
 import { table } from '../cli/commands/table.js';
 import { centrifugo } from './peers/centrifugo.js';
-import { longline } from './peers/longline.js';
+import { longline, longlinePaced, longlineStored } from './peers/longline.js';
 import { nats } from './peers/nats.js';
 import type { Peer, PeerServer, Purpose } from './peers/peer.js';
 import { type ConnectRun, connectRun, medianConnectRun } from './support/devices/connect-run.js';
@@ -59,8 +60,10 @@ const backend = buildGoBackend();
 if ('missing' in backend) {
   report(json, { missing: backend.missing });
 } else {
-  const peers: Peer[] = [longline('off')];
-  if (loads.includes('connects')) peers.push(longline('default'));
+  const peers: Peer[] = [longline()];
+  if (loads.includes('connects')) peers.push(longlinePaced());
+  const stored = longlineStored();
+  if (loads.some((load) => isLoadOf(stored, load))) peers.push(stored);
   const missing: Record<string, string> = {};
   for (const name of options.peers) {
     const peer = name === 'nats' ? nats() : centrifugo();
@@ -68,6 +71,10 @@ if ('missing' in backend) {
     else peers.push(peer);
   }
   await compare(peers, backend.path, missing);
+}
+
+function isLoadOf(peer: Peer, load: RunName): boolean {
+  return [...peer.steady, ...peer.fanOuts].some((name) => name === load);
 }
 
 async function compare(
@@ -106,7 +113,7 @@ async function measure(
   const { backend } = server;
   const pushes = new GoBackend(program, backend.server, backend.addresses);
   try {
-    if (peer.hasTokens && loads.includes('connects')) {
+    if (peer.measuresConnects && loads.includes('connects')) {
       onRun('connects', await measureConnects(server));
     }
     const steady = peer.steady.filter((name) => loads.includes(name));

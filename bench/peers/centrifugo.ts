@@ -32,7 +32,7 @@ export function centrifugo(): Peer | { missing: string } {
     },
     steady: STEADY_NAMES,
     fanOuts: FAN_OUT_NAMES,
-    hasTokens: true,
+    measuresConnects: true,
     start: () => start(installed),
   };
 }

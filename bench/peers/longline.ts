@@ -4,29 +4,63 @@ import { pidsOf, startBenchCluster } from '../support/cluster/bench-cluster.js';
 import { devicePort, holdOwners } from '../support/cluster/edge-ports.js';
 import { credentialIssuer } from '../support/devices/credentials.js';
 import { DEVICE_PROTOCOLS } from '../support/devices/requests.js';
-import { FAN_OUT_NAMES, STEADY_NAMES } from '../support/pushes/loads.js';
+import type { GoServer } from '../support/pushes/go-backend.js';
+import { FAN_OUT_NAMES, type LoadName, STEADY_NAMES } from '../support/pushes/loads.js';
 import type { Peer, PeerServer } from './peer.js';
 
 const EDGES = 2;
 
-export function longline(pace: 'off' | 'default'): Peer {
+/** A push is answered when an edge has written it to the device's socket. */
+export function longline(): Peer {
   return {
-    name: pace === 'off' ? 'longline' : 'longlinePaced',
-    settings: {
-      version: describeBuild(buildInfo),
-      processes: `control, router, ${EDGES} edges, Redis`,
-      edges: `HS256; admission rate ${pace}; all else default`,
-      moves: 'paused: devices do not follow them',
-    },
-    // The admission rate makes no difference once the devices are connected.
-    steady: pace === 'off' ? STEADY_NAMES : [],
-    fanOuts: pace === 'off' ? FAN_OUT_NAMES : [],
-    hasTokens: true,
-    start: () => start(pace),
+    name: 'longline',
+    settings: settingsOf('off', 'written: after the edge has written it'),
+    steady: STEADY_NAMES,
+    fanOuts: FAN_OUT_NAMES,
+    measuresConnects: true,
+    start: () => start('off', 'longline'),
   };
 }
 
-async function start(pace: 'off' | 'default'): Promise<PeerServer> {
+/** For its connects: the admission rate makes no difference once the devices are connected. */
+export function longlinePaced(): Peer {
+  return {
+    name: 'longlinePaced',
+    settings: settingsOf('default', 'none'),
+    steady: [],
+    fanOuts: [],
+    measuresConnects: true,
+    start: () => start('default', 'longline'),
+  };
+}
+
+/** Its durable pushes are answered as those of Centrifugo are: when Redis has them. */
+export function longlineStored(): Peer {
+  return {
+    name: 'longlineStored',
+    settings: settingsOf('off', 'stored: after Redis has it'),
+    steady: STEADY_NAMES.filter(isDurable),
+    fanOuts: FAN_OUT_NAMES.filter(isDurable),
+    measuresConnects: false,
+    start: () => start('off', 'longline-stored'),
+  };
+}
+
+function isDurable(load: LoadName): boolean {
+  return load.endsWith('Durable');
+}
+
+function settingsOf(pace: 'off' | 'default', answer: string): Peer['settings'] {
+  return {
+    version: describeBuild(buildInfo),
+    processes: `control, router, ${EDGES} edges, Redis`,
+    edges: `HS256; admission rate ${pace}; all else default`,
+    answer,
+    moves: 'paused: devices do not follow them',
+  };
+}
+
+async function start(pace: 'off' | 'default', server: GoServer): Promise<PeerServer> {
   const issuer = await credentialIssuer('HS256');
   const { cluster, redis, stop } = await startBenchCluster({
     edges: EDGES,
@@ -40,7 +74,7 @@ async function start(pace: 'off' | 'default'): Promise<PeerServer> {
   const kind = DEVICE_PROTOCOLS.sse;
   return {
     pids: pidsOf(cluster, redis),
-    backend: { server: 'longline', addresses: [cluster.routerAddress] },
+    backend: { server, addresses: [cluster.routerAddress] },
     deviceKind: kind,
     async devicesOf(clientIds) {
       const ownerOf = await holdOwners(cluster);

@@ -20,7 +20,7 @@ export function nats(): Peer | { missing: string } {
     },
     steady: ['unaryLive', 'streamLive', 'pacedUnaryLive', 'pacedStreamLive'],
     fanOuts: ['pushManyLive', 'broadcast'],
-    hasTokens: false,
+    measuresConnects: false,
     start: () => start(installed),
   };
 }

@@ -14,6 +14,8 @@ import (
 const (
 	pushService    = "/longline.v1.PushService/"
 	verdictWritten = 1
+	verdictStored  = 5
+	waitForStored  = 1
 	// Far longer than any push takes on a machine that is merely slow.
 	waitMs = 30_000
 	// The router's maximum of clients per call of PushMany.
@@ -21,19 +23,28 @@ const (
 )
 
 // longline pushes through the routers of Longline: proto/longline/v1/push.proto.
-type longline struct{ *grpcConnections }
+type longline struct {
+	*grpcConnections
+	// Durable pushes are answered when Redis has them, not when an edge has written them.
+	storedIsEnough bool
+}
 
 func openLongline(addresses []string) (server, error) {
 	connections, err := dial(addresses)
-	return longline{connections}, err
+	return longline{connections, false}, err
+}
+
+func openLonglineStored(addresses []string) (server, error) {
+	connections, err := dial(addresses)
+	return longline{connections, true}, err
 }
 
 func (l longline) push(p push) error {
-	response, err := l.invoke(pushService+"Push", pushRequest(p))
+	response, err := l.invoke(pushService+"Push", l.pushRequest(p))
 	if err != nil {
 		return err
 	}
-	return requireWritten(response)
+	return l.requireVerdict(response)
 }
 
 func (l longline) pushToEach(ids []string, payload []byte, durable bool) error {
@@ -56,14 +67,12 @@ func (l longline) pushMany(ids []string, payload []byte, durable bool) error {
 		request = appendString(request, 1, id)
 	}
 	request = appendVarint(appendBytes(request, 2, payload), 3, waitMs)
-	if !durable {
-		request = appendVarint(request, 4, 0)
-	}
+	request = l.appendKind(request, durable)
 	response, err := l.invoke(pushService+"PushMany", request)
 	if err != nil {
 		return err
 	}
-	written := 0
+	enough := 0
 	forEachField(response, func(number protowire.Number, count []byte, _ uint64) {
 		if number != 1 {
 			return
@@ -76,12 +85,12 @@ func (l longline) pushMany(ids []string, payload []byte, durable bool) error {
 				clients = value
 			}
 		})
-		if verdict == verdictWritten {
-			written += int(clients)
+		if l.isEnough(verdict) {
+			enough += int(clients)
 		}
 	})
-	if written != len(ids) {
-		return fmt.Errorf("%d of %d pushes were written", written, len(ids))
+	if enough != len(ids) {
+		return fmt.Errorf("%d of %d pushes have their verdict", enough, len(ids))
 	}
 	return nil
 }
@@ -106,6 +115,7 @@ func (l longline) pushToAll(payload []byte, clients int) error {
 
 // longlineStreams is one PushStream to each router.
 type longlineStreams struct {
+	of        longline
 	all       []grpc.ClientStream
 	next      int
 	nextID    uint64
@@ -114,7 +124,7 @@ type longlineStreams struct {
 }
 
 func (l longline) openStream(onResults func(int), onFailure func(string)) (stream, error) {
-	streams := &longlineStreams{nextID: 1}
+	streams := &longlineStreams{of: l, nextID: 1}
 	description := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
 	for _, connection := range l.all {
 		opened, err := connection.NewStream(context.Background(), description, pushService+"PushStream")
@@ -122,7 +132,7 @@ func (l longline) openStream(onResults func(int), onFailure func(string)) (strea
 			return nil, err
 		}
 		streams.all = append(streams.all, opened)
-		streams.receiving.Go(func() { receiveResults(opened, onResults, onFailure) })
+		streams.receiving.Go(func() { l.receiveResults(opened, onResults, onFailure) })
 	}
 	return streams, nil
 }
@@ -132,7 +142,7 @@ func (s *longlineStreams) send(pushes []push) {
 	defer s.sending.Unlock()
 	var request []byte
 	for _, p := range pushes {
-		item := appendBytes(appendVarint(nil, 1, s.nextID), 2, pushRequest(p))
+		item := appendBytes(appendVarint(nil, 1, s.nextID), 2, s.of.pushRequest(p))
 		request = appendBytes(request, 1, item)
 		s.nextID++
 	}
@@ -150,7 +160,7 @@ func (s *longlineStreams) close() {
 	s.receiving.Wait()
 }
 
-func receiveResults(from grpc.ClientStream, onResults func(int), onFailure func(string)) {
+func (l longline) receiveResults(from grpc.ClientStream, onResults func(int), onFailure func(string)) {
 	for {
 		var response []byte
 		if err := from.RecvMsg(&response); err != nil {
@@ -171,7 +181,7 @@ func receiveResults(from grpc.ClientStream, onResults func(int), onFailure func(
 			})
 			if !isPush {
 				onFailure(fmt.Sprintf("%q", outcome))
-			} else if err := requireWritten(outcome); err != nil {
+			} else if err := l.requireVerdict(outcome); err != nil {
 				onFailure(err.Error())
 			}
 		})
@@ -179,24 +189,35 @@ func receiveResults(from grpc.ClientStream, onResults func(int), onFailure func(
 	}
 }
 
-func pushRequest(p push) []byte {
-	request := make([]byte, 0, len(p.clientID)+len(p.payload)+16)
+func (l longline) pushRequest(p push) []byte {
+	request := make([]byte, 0, len(p.clientID)+len(p.payload)+18)
 	request = appendBytes(appendString(request, 1, p.clientID), 2, p.payload)
-	request = appendVarint(request, 3, waitMs)
-	if !p.durable {
-		request = appendVarint(request, 4, 0)
+	return l.appendKind(appendVarint(request, 3, waitMs), p.durable)
+}
+
+// appendKind appends what Push and PushMany have alike: no TTL, or what to wait for.
+func (l longline) appendKind(request []byte, durable bool) []byte {
+	if !durable {
+		return appendVarint(request, 4, 0)
+	}
+	if l.storedIsEnough {
+		return appendVarint(request, 8, waitForStored)
 	}
 	return request
 }
 
-func requireWritten(response []byte) error {
+func (l longline) isEnough(verdict uint64) bool {
+	return verdict == verdictWritten || l.storedIsEnough && verdict == verdictStored
+}
+
+func (l longline) requireVerdict(response []byte) error {
 	var verdict uint64
 	forEachField(response, func(number protowire.Number, _ []byte, value uint64) {
 		if number == 1 {
 			verdict = value
 		}
 	})
-	if verdict != verdictWritten {
+	if !l.isEnough(verdict) {
 		return fmt.Errorf("verdict %d", verdict)
 	}
 	return nil

@@ -10,10 +10,11 @@ import (
 )
 
 var servers = map[string]func(addresses []string) (server, error){
-	"longline":      openLongline,
-	"longline-http": openLonglineHTTP,
-	"centrifugo":    openCentrifugo,
-	"nats":          openNats,
+	"longline":        openLongline,
+	"longline-stored": openLonglineStored,
+	"longline-http":   openLonglineHTTP,
+	"centrifugo":      openCentrifugo,
+	"nats":            openNats,
 }
 
 // grpcConnections are one connection for each address, used in turn.

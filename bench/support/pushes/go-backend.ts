@@ -8,7 +8,7 @@ import type { Backend, Clients, FanOut, Load } from './backend.js';
 const SOURCES = join(packageRoot, 'bench/peers/backend');
 const PROGRAM = join(packageRoot, 'build/bench-backend');
 
-export type GoServer = 'longline' | 'longline-http' | 'centrifugo' | 'nats';
+export type GoServer = 'longline' | 'longline-stored' | 'longline-http' | 'centrifugo' | 'nats';
 
 /** Returns the path of the compiled program, or in one line what is missing. */
 export function buildGoBackend(): { path: string } | { missing: string } {
