@@ -26,7 +26,7 @@ export function longline(): Peer {
 export function longlinePaced(): Peer {
   return {
     name: 'longlinePaced',
-    settings: settingsOf('default', 'none'),
+    settings: settingsOf('default', 'not measured'),
     steady: [],
     fanOuts: [],
     measuresConnects: true,

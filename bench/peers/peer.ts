@@ -22,7 +22,7 @@ export interface Peer {
   readonly settings: Readonly<Record<string, string>>;
   readonly steady: readonly SteadyName[];
   readonly fanOuts: readonly FanOutName[];
-  /** True if its devices authenticate, so that connects can be compared. */
+  /** Its devices must authenticate, so that connects can be compared. */
   readonly measuresConnects: boolean;
   start(): Promise<PeerServer>;
 }

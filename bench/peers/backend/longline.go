@@ -31,12 +31,12 @@ type longline struct {
 
 func openLongline(addresses []string) (server, error) {
 	connections, err := dial(addresses)
-	return longline{connections, false}, err
+	return longline{grpcConnections: connections}, err
 }
 
 func openLonglineStored(addresses []string) (server, error) {
 	connections, err := dial(addresses)
-	return longline{connections, true}, err
+	return longline{grpcConnections: connections, storedIsEnough: true}, err
 }
 
 func (l longline) push(p push) error {
@@ -90,7 +90,7 @@ func (l longline) pushMany(ids []string, payload []byte, durable bool) error {
 		}
 	})
 	if enough != len(ids) {
-		return fmt.Errorf("%d of %d pushes have their verdict", enough, len(ids))
+		return fmt.Errorf("%d of %d pushes have the verdict that is waited for", enough, len(ids))
 	}
 	return nil
 }
