@@ -27,7 +27,7 @@ export type TakeoverDecision = 'nothing' | 'close' | 'announce';
 export class Takeover {
   /** Connections whose own announcement has not arrived back yet, with the time it was sent. */
   readonly #unconfirmed = new Map<Connection, number>();
-  /** Connections whose begin is not known to be among the events yet. */
+  /** Connections whose beginning may be missing in the events. */
   readonly #notEntered = new Set<Connection>();
 
   constructor(readonly edgeIncarnation: string) {}

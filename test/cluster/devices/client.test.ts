@@ -93,6 +93,7 @@ const edgesOf = async (clientId: string) =>
 
 /** Drains the edge of a client. Resolves with the payloads pushed during the drain. */
 async function drainWithPushes(edge: string, clientId: string): Promise<string[]> {
+  // Moves were stopped after the drain before.
   await running.postToControl('/v1/resume');
   await running.postToControl(`/v1/edges/${edge}/drain`);
   const pushed: string[] = [];

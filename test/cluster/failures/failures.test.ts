@@ -182,7 +182,7 @@ describe('with control and three edges, without restarts', () => {
   });
 
   test('the clients of a crashed edge are served by the others before its lease ends, nothing is lost', async () => {
-    // They would reconnect clients of the surviving edges.
+    // Moves would reconnect clients of the surviving edges.
     await running.stopMoves();
     for (let i = 0; i < 300; i++) addDevice(`device-${i}`);
     await untilConnected();
